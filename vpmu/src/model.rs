@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Which PMU the guest sees, and the CPUID leaf that tells it so.
+
+use core::fmt;
+use core::str::FromStr;
+
+/// Why a PMU model was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// No model has this name.
+    #[error("Unknown PMU model (known: intel-v2)")]
+    Unknown,
+}
+
+/// What CPUID returns for one leaf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CpuidLeaf {
+    /// EAX as CPUID leaves it.
+    pub eax: u32,
+    /// EBX as CPUID leaves it.
+    pub ebx: u32,
+    /// ECX as CPUID leaves it.
+    pub ecx: u32,
+    /// EDX as CPUID leaves it.
+    pub edx: u32,
+}
+
+/// A PMU as a guest finds it: its version, the number and width of its counters, its events.
+///
+/// ```
+/// use vpmu::PmuModel;
+///
+/// let model: PmuModel = "intel-v2".parse()?;
+/// assert_eq!(model, PmuModel::INTEL_V2);
+/// assert_eq!(model.gp_counters(), 4);
+/// assert_eq!(model.cpuid_leaf_a().eax & 0xFF, 2, "architectural version");
+/// # Ok::<(), vpmu::ModelError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PmuModel {
+    name: &'static str,
+    version: u8,
+    gp_counters: u8,
+    counter_width: u8,
+    /// CPUID.0AH:EBX: a set bit says that this architectural event is not available.
+    unavailable_events: u32,
+    events_length: u8,
+}
+
+impl PmuModel {
+    /// Intel architectural performance monitoring version 2 with four general-purpose counters of
+    /// 48 bits and no fixed ones, counting core cycles and reference cycles only.
+    pub const INTEL_V2: Self = Self {
+        name: "intel-v2",
+        version: 2,
+        gp_counters: 4,
+        counter_width: 48,
+        unavailable_events: 0b111_1010,
+        events_length: 7,
+    };
+
+    /// Every model there is.
+    pub const ALL: &'static [Self] = &[Self::INTEL_V2];
+
+    /// The name on the command line, such as `intel-v2`.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How many general-purpose counters there are.
+    pub const fn gp_counters(&self) -> usize {
+        self.gp_counters as usize
+    }
+
+    /// How many bits a counter has.
+    pub const fn counter_width(&self) -> u32 {
+        self.counter_width as u32
+    }
+
+    /// CPUID leaf 0AH, "Architectural Performance Monitoring" (SDM volume 2A, CPUID).
+    pub const fn cpuid_leaf_a(&self) -> CpuidLeaf {
+        CpuidLeaf {
+            eax: self.version as u32
+                | (self.gp_counters as u32) << 8
+                | (self.counter_width as u32) << 16
+                | (self.events_length as u32) << 24,
+            ebx: self.unavailable_events,
+            ecx: 0,
+            edx: 0,
+        }
+    }
+
+    /// Whether delivering a PMI sets the mask bit of the LVTPC: Intel's does, AMD's does not.
+    pub const fn masks_lvtpc_on_pmi(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Display for PmuModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+impl FromStr for PmuModel {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self, ModelError> {
+        Self::ALL
+            .iter()
+            .find(|model| model.name == name)
+            .copied()
+            .ok_or(ModelError::Unknown)
+    }
+}

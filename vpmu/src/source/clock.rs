@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Cycles from a clock.
+
+use super::{CounterSource, MAX_SLOTS, NotCounted, Wake};
+use crate::{Event, EventConfig};
+
+/// A clock that runs while a vCPU executes guest code.
+pub trait GuestClock {
+    /// The unhalted in-guest cycles of this vCPU so far.
+    fn cycles(&mut self) -> u64;
+}
+
+/// Counts core cycles and reference cycles by a [`GuestClock`].
+#[derive(Clone, Debug)]
+pub struct ClockSource<C> {
+    clock: C,
+    /// The highest reading so far.
+    highest: u64,
+    /// The reading up to which a running slot was taken.
+    taken: [Option<u64>; MAX_SLOTS],
+}
+
+impl<C: GuestClock> ClockSource<C> {
+    /// A source over `clock`.
+    pub const fn new(clock: C) -> Self {
+        Self {
+            clock,
+            highest: 0,
+            taken: [None; MAX_SLOTS],
+        }
+    }
+
+    /// The clock.
+    pub const fn clock(&self) -> &C {
+        &self.clock
+    }
+
+    /// The clock, to be told of entries and exits.
+    pub const fn clock_mut(&mut self) -> &mut C {
+        &mut self.clock
+    }
+
+    fn now(&mut self) -> u64 {
+        self.highest = self.highest.max(self.clock.cycles());
+        self.highest
+    }
+}
+
+impl<C: GuestClock> CounterSource for ClockSource<C> {
+    fn supports(&self, config: &EventConfig) -> bool {
+        matches!(config.event, Event::CoreCycles | Event::RefCycles)
+            && config.usr
+            && config.os
+            && !config.edge
+            && !config.invert
+            && config.cmask == 0
+            && !config.any_thread
+    }
+
+    fn start(&mut self, slot: usize, config: &EventConfig) -> Result<(), NotCounted> {
+        if slot >= MAX_SLOTS || !self.supports(config) {
+            return Err(NotCounted);
+        }
+        self.taken[slot] = Some(self.now());
+        Ok(())
+    }
+
+    fn stop(&mut self, slot: usize) {
+        if let Some(taken) = self.taken.get_mut(slot) {
+            *taken = None;
+        }
+    }
+
+    fn take(&mut self, slot: usize) -> u64 {
+        let Some(Some(from)) = self.taken.get(slot).copied() else {
+            return 0;
+        };
+        let now = self.now();
+        self.taken[slot] = Some(now);
+        now - from
+    }
+
+    fn arm(&mut self, _slot: usize, distance: u64) -> Wake {
+        Wake::InCycles(distance)
+    }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a PMU counted, delivered and could not do.
+
+use crate::EventSelect;
+use crate::registers::MAX_GP_COUNTERS;
+
+/// How far behind its overflow a PMI came, in counts of the overflowing event (cycles for the
+/// clock source).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SkidStats {
+    /// How many overflows were measured: every one that asked for a PMI.
+    pub count: u64,
+    /// The largest skid.
+    pub max: u64,
+    /// The sum of all, or `u64::MAX` if that is more.
+    pub sum: u64,
+    buckets: [u64; Self::BUCKETS],
+}
+
+impl SkidStats {
+    /// How many buckets [`buckets`](Self::buckets) has.
+    pub const BUCKETS: usize = 32;
+
+    /// The mean, rounded down; `None` before the first.
+    pub const fn mean(&self) -> Option<u64> {
+        self.sum.checked_div(self.count)
+    }
+
+    /// Skids by size: bucket 0 counts those of 0, bucket n those of 2^(n-1) up to 2^n - 1, and the
+    /// last one all above, too.
+    pub const fn buckets(&self) -> &[u64; Self::BUCKETS] {
+        &self.buckets
+    }
+
+    pub(crate) fn record(&mut self, skid: u64) {
+        self.count += 1;
+        self.max = self.max.max(skid);
+        self.sum = self.sum.saturating_add(skid);
+        let bits = (u64::BITS - skid.leading_zeros()) as usize;
+        self.buckets[bits.min(Self::BUCKETS - 1)] += 1;
+    }
+}
+
+/// The selects a guest enabled that the source could not count: each distinct one once, up to
+/// [`CAPACITY`](Self::CAPACITY).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnsupportedSelects {
+    selects: [EventSelect; Self::CAPACITY],
+    len: usize,
+    truncated: bool,
+}
+
+impl UnsupportedSelects {
+    /// How many distinct selects are remembered.
+    pub const CAPACITY: usize = 16;
+
+    /// The selects in the order in which they came, without enable, interrupt and pin-control bit.
+    pub fn as_slice(&self) -> &[EventSelect] {
+        &self.selects[..self.len]
+    }
+
+    /// Whether there were more than could be remembered.
+    pub const fn truncated(&self) -> bool {
+        self.truncated
+    }
+}
+
+/// Totals of one counter since the PMU was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CounterStats {
+    /// Events counted, whatever the guest wrote into the counter in between.
+    pub counted: u64,
+    /// Overflows that became visible to the guest.
+    pub overflows: u64,
+}
+
+/// Totals of one PMU since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PmuStats {
+    /// Overflows that became visible to the guest, with and without interrupt, of all counters.
+    pub overflows: u64,
+    /// PMIs delivered.
+    pub pmis: u64,
+    /// PMIs not delivered because the LVTPC was masked.
+    pub masked: u64,
+    /// PMIs not delivered because the LVTPC asked for what cannot be delivered.
+    pub undeliverable: u64,
+    /// Overflows held back by the minimum re-arm interval.
+    pub throttled: u64,
+    /// How late overflows that ask for a PMI became visible.
+    pub skid: SkidStats,
+    /// What the guest wanted and did not get.
+    pub unsupported_selects: UnsupportedSelects,
+    pub(crate) counters: [CounterStats; MAX_GP_COUNTERS],
+    pub(crate) gp_counters: usize,
+}
+
+impl PmuStats {
+    /// Totals by counter, counter 0 first.
+    pub fn counters(&self) -> &[CounterStats] {
+        &self.counters[..self.gp_counters]
+    }
+}
