@@ -71,6 +71,11 @@ impl EventSelect {
         self.0 & Self::INT != 0
     }
 
+    /// The bits that decide what is counted: all but enable, interrupt and pin control.
+    pub const fn what(self) -> Self {
+        Self(self.0 & !(Self::EN | Self::INT | Self::PIN_CONTROL))
+    }
+
     /// What is to be counted.
     pub const fn decode(self) -> EventConfig {
         let [select, umask, _, cmask, ..] = self.0.to_le_bytes();

@@ -5,13 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod counter;
-mod registers;
 
 pub mod event;
 pub mod lvtpc;
 pub mod model;
 pub mod msr;
 pub mod observer;
+pub mod registers;
 pub mod source;
 pub mod stats;
 pub mod time;

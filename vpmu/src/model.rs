@@ -4,6 +4,8 @@
 use core::fmt;
 use core::str::FromStr;
 
+use crate::EventSelect;
+
 /// Why a PMU model was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -89,6 +91,16 @@ impl PmuModel {
             ecx: 0,
             edx: 0,
         }
+    }
+
+    /// The bits of IA32_PERFEVTSELx that may not be set (P03 of [`registers`](crate::registers)).
+    pub(crate) const fn event_select_reserved(&self) -> u64 {
+        let any_thread = if self.version < 3 {
+            EventSelect::ANY_THREAD
+        } else {
+            0
+        };
+        0xFFFF_FFFF_0000_0000 | any_thread
     }
 
     /// Whether delivering a PMI sets the mask bit of the LVTPC: Intel's does, AMD's does not.

@@ -11,8 +11,8 @@ pub trait PmuObserver {
         let _ = (counter, select);
     }
 
-    /// An overflow of `counter` became visible, `skid` counts after it happened.
-    fn overflow(&mut self, counter: usize, skid: u64) {
+    /// An overflow of `counter` became visible; `skid` is for one with interrupt, in counts.
+    fn overflow(&mut self, counter: usize, skid: Option<u64>) {
         let _ = (counter, skid);
     }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What a PMU counted, delivered and could not do.
 
-use crate::EventSelect;
 use crate::registers::MAX_GP_COUNTERS;
+use crate::{EventSelect, PmiOutcome};
 
 /// How far behind its overflow a PMI came, in counts of the overflowing event (cycles for the
 /// clock source).
@@ -64,6 +64,21 @@ impl UnsupportedSelects {
     pub const fn truncated(&self) -> bool {
         self.truncated
     }
+
+    /// Whether `select` is new, and was remembered.
+    pub(crate) fn insert(&mut self, select: EventSelect) -> bool {
+        let select = select.what();
+        if self.as_slice().contains(&select) {
+            return false;
+        }
+        if self.len == Self::CAPACITY {
+            self.truncated = true;
+            return false;
+        }
+        self.selects[self.len] = select;
+        self.len += 1;
+        true
+    }
 }
 
 /// Totals of one counter since the PMU was made.
@@ -99,6 +114,21 @@ pub struct PmuStats {
 }
 
 impl PmuStats {
+    pub(crate) fn new(gp_counters: usize) -> Self {
+        Self {
+            gp_counters,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) const fn record_pmi(&mut self, outcome: PmiOutcome) {
+        match outcome {
+            PmiOutcome::Fixed(_) | PmiOutcome::Nmi => self.pmis += 1,
+            PmiOutcome::Masked => self.masked += 1,
+            PmiOutcome::Undeliverable => self.undeliverable += 1,
+        }
+    }
+
     /// Totals by counter, counter 0 first.
     pub fn counters(&self) -> &[CounterStats] {
         &self.counters[..self.gp_counters]

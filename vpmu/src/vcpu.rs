@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The PMU of one vCPU: the few calls that a VMM's vCPU loop makes.
 
+use crate::registers::Ports;
+use crate::registers::intel::IntelRegisters;
 use crate::{
     CounterSource, EventSelect, MsrId, Nanos, NoObserver, PmuModel, PmuObserver, PmuStats,
 };
@@ -89,6 +91,8 @@ pub enum CounterState {
     Disabled,
     /// It counts.
     Counting,
+    /// The guest enabled it for no privilege level: it rightly stands still.
+    Idle,
     /// The guest enabled it with something that the source cannot count.
     NotCounted,
 }
@@ -105,14 +109,19 @@ pub struct CounterView {
     pub state: CounterState,
 }
 
+/// The shortest time between two PMIs of a vCPU unless [`VcpuPmu::set_min_rearm`] says otherwise.
+pub const DEFAULT_MIN_REARM: Nanos = Nanos::from_micros(100);
+
 /// The PMU of one vCPU.
 #[derive(Clone, Debug)]
 pub struct VcpuPmu<S, O = NoObserver> {
     model: PmuModel,
+    registers: IntelRegisters,
     source: S,
     observer: O,
     stats: PmuStats,
     min_rearm: Nanos,
+    last_pmi: Option<Nanos>,
 }
 
 impl<S: CounterSource> VcpuPmu<S> {
@@ -122,21 +131,17 @@ impl<S: CounterSource> VcpuPmu<S> {
     }
 }
 
-/// The shortest time between two PMIs of a vCPU unless [`VcpuPmu::set_min_rearm`] says otherwise.
-pub const DEFAULT_MIN_REARM: Nanos = Nanos::from_micros(100);
-
 impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
     /// Like [`VcpuPmu::new`], with somebody who watches.
     pub fn with_observer(model: PmuModel, source: S, observer: O) -> Self {
         Self {
             model,
+            registers: IntelRegisters::new(model),
             source,
             observer,
-            stats: PmuStats {
-                gp_counters: model.gp_counters(),
-                ..PmuStats::default()
-            },
+            stats: PmuStats::new(model.gp_counters()),
             min_rearm: DEFAULT_MIN_REARM,
+            last_pmi: None,
         }
     }
 
@@ -160,68 +165,108 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
         &self.observer
     }
 
-    /// The observer.
+    /// The observer, to take out what it saw.
     pub const fn observer_mut(&mut self) -> &mut O {
         &mut self.observer
     }
 
-    /// Totals since the PMU was made.
+    /// Totals since the PMU was made, as of the last call that looked at the counters.
     pub const fn stats(&self) -> &PmuStats {
         &self.stats
     }
 
-    /// Sets the shortest time between two PMIs.
+    /// Sets the shortest time between two PMIs (P19), for the one to come as well. Zero means none.
     pub const fn set_min_rearm(&mut self, min_rearm: Nanos) {
         self.min_rearm = min_rearm;
     }
 
-    /// RDMSR.
+    /// The guest's RDMSR of `msr`.
     pub fn read_msr(&mut self, msr: MsrId) -> MsrRead {
-        if msr.is_pmu() {
-            MsrRead::GeneralProtection
-        } else {
-            MsrRead::NotHandled
-        }
+        let (registers, mut ports) = self.parts();
+        registers.read_msr(msr, &mut ports)
     }
 
-    /// WRMSR.
+    /// The guest's WRMSR of `value` to `msr`.
     pub fn write_msr(&mut self, msr: MsrId, value: u64) -> MsrWrite {
-        let _ = value;
-        if msr.is_pmu() {
-            MsrWrite::GeneralProtection
-        } else {
-            MsrWrite::NotHandled
-        }
+        let (registers, mut ports) = self.parts();
+        registers.write_msr(msr, value, &mut ports)
     }
 
-    /// RDPMC with `index` in ECX; `None` is #GP(0).
+    /// The guest's RDPMC with `index` in ECX: the value for EDX:EAX, or `None` for #GP(0).
+    ///
+    /// Whether the guest may execute RDPMC at all (CPL, CR4.PCE, CR0.PE) is for the caller to check
+    /// first.
     pub fn read_pmc(&mut self, index: u32) -> Option<u64> {
-        let _ = index;
-        None
+        let (registers, mut ports) = self.parts();
+        registers.read_pmc(index, &mut ports)
     }
 
-    /// Whether any counter counts.
+    /// Whether any counter counts: enabled, and with an event that the source counts.
     pub fn counting(&self) -> bool {
-        false
+        self.registers.counting()
     }
 
     /// The counters as the guest sees them, counter 0 first.
     pub fn counters(&mut self) -> impl Iterator<Item = CounterView> + '_ {
-        core::iter::empty()
+        let (registers, mut ports) = self.parts();
+        registers.sync_all(&mut ports);
+        registers.views()
     }
 
-    /// Whether [`enter_guest`](Self::enter_guest) at `now` would ask for a PMI.
+    /// Whether [`enter_guest`](Self::enter_guest) at `now` would ask the sink for a PMI.
+    ///
+    /// A VMM with an exit that is not complete yet finishes it first and asks again.
     pub fn would_deliver(&mut self, now: Nanos) -> bool {
-        let _ = now;
-        false
+        let (registers, mut ports) = self.parts();
+        registers.sync_all(&mut ports);
+        registers.interrupt_due() && self.throttle_end(now).is_none()
     }
 
-    /// Makes overflows visible and delivers their PMI, right before the guest is entered.
+    /// Makes overflows visible and delivers their PMI (P14), right before the guest is entered.
+    ///
+    /// Call it on the vCPU's thread before every entry, `now` being the host's monotonic time, and
+    /// come back when [`Entry::recheck`] says so.
     ///
     /// # Errors
-    /// What the sink reported.
+    /// What the sink reported. Nothing became visible, and the next call tries again (P17).
     pub fn enter_guest<P: PmiSink>(&mut self, now: Nanos, sink: &mut P) -> Result<Entry, P::Error> {
-        let _ = (now, sink);
-        Ok(Entry::default())
+        let throttle_end = self.throttle_end(now);
+        let model = self.model;
+        let (registers, mut ports) = self.parts();
+        registers.sync_all(&mut ports);
+        let mut entry = Entry::default();
+        if registers.interrupt_due() {
+            if let Some(until) = throttle_end {
+                registers.throttle(until, &mut ports);
+                entry.recheck = Some(Recheck::At(until));
+                return Ok(entry);
+            }
+            let outcome = sink.pmi(model)?;
+            registers.show_interrupting(&mut ports);
+            ports.stats.record_pmi(outcome);
+            ports.observer.pmi(now, outcome);
+            entry.pmi = Some(outcome);
+        }
+        entry.recheck = registers.arm(&mut ports).map(Recheck::InCycles);
+        if entry.pmi.is_some_and(PmiOutcome::delivered) {
+            self.last_pmi = Some(now);
+        }
+        Ok(entry)
+    }
+
+    /// When the throttle ends, if it holds at `now`.
+    fn throttle_end(&self, now: Nanos) -> Option<Nanos> {
+        self.last_pmi
+            .map(|last| last.saturating_add(self.min_rearm))
+            .filter(|&end| now < end)
+    }
+
+    const fn parts(&mut self) -> (&mut IntelRegisters, Ports<'_, S, O>) {
+        let ports = Ports {
+            source: &mut self.source,
+            observer: &mut self.observer,
+            stats: &mut self.stats,
+        };
+        (&mut self.registers, ports)
     }
 }
