@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! RDPMC for a PMU in user space: a breakpoint on the guest's own #GP handler.
+//!
+//! KVM never exits to user space for RDPMC; without a PMU of its own it raises #GP. So an execute
+//! breakpoint sits on the first instruction of the guest's #GP handler. When it fires, `proof` decides
+//! whether the CPU really delivered the #GP of an RDPMC that the guest may execute; if so the
+//! instruction is emulated and the frame unwound, if not the guest's handler runs.
+//!
+//! What it costs the guest: while armed its own hardware breakpoints do not fire (KVM hands all four
+//! debug registers to user space), and its single steps and ICEBP take a detour through us.
+
+mod decode;
+mod descriptor;
+mod paging;
+mod proof;
+
+use kvm_bindings::{
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_USE_HW_BP, kvm_debug_exit_arch,
+    kvm_guest_debug, kvm_regs, kvm_sregs,
+};
+use kvm_ioctls::VcpuFd;
+
+use self::descriptor::Gate;
+use self::proof::{EFER_LMA, PassOn, RFLAGS_RF, RFLAGS_TF, Unwind};
+use crate::GuestMemory;
+use crate::error::{Error, REPORT, kvm};
+
+/// DR6.B3: the breakpoint in DR3 was met (Intel SDM vol. 3B, 18.2.3).
+const DR6_B3: u64 = 1 << 3;
+/// DR6.B0-B3: any breakpoint was met.
+const DR6_B: u64 = 0xf;
+/// DR6.BS: a single step.
+const DR6_BS: u64 = 1 << 14;
+/// DR7: G3 enables DR3 (its R/W and LEN fields 0: execute, one byte); bit 10 reads as one.
+const DR7_G3: u64 = 1 << 7 | 1 << 10;
+/// Control of the guest's debug registers while armed.
+const ARMED: u32 = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+/// INT1, also ICEBP.
+const ICEBP: u8 = 0xf1;
+/// POPF: may clear RFLAGS.TF and is stepped all the same.
+const POPF: u8 = 0x9d;
+
+/// What the trap has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrapStats {
+    /// RDPMCs emulated.
+    pub emulated: u64,
+    /// #GPs that went to the guest's own handler.
+    pub passed_on: u64,
+    /// Stops at the handler's address without a #GP: somebody jumped there.
+    pub forged: u64,
+    /// The guest's own single steps and ICEBPs, re-injected.
+    pub reinjected: u64,
+    /// Times the breakpoint was set or moved.
+    pub armed: u64,
+}
+
+/// What became of a debug exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resolved {
+    Emulated,
+    PassedOn,
+    Forged,
+    Reinjected,
+}
+
+/// The trap of one vCPU.
+#[derive(Debug, Default)]
+pub(crate) struct RdpmcTrap {
+    gate: Option<Gate>,
+    stats: TrapStats,
+}
+
+impl RdpmcTrap {
+    pub(crate) fn stats(&self) -> TrapStats {
+        self.stats
+    }
+
+    /// Puts the breakpoint on the guest's present #GP handler.
+    ///
+    /// Once armed it stays so while there is a handler: Linux disables a counter first and reads
+    /// it by RDPMC afterwards. A guest without a 64-bit gate 13 gets its #GPs as they come.
+    pub(crate) fn arm(&mut self, vcpu: &VcpuFd, mem: &impl GuestMemory) -> Result<(), Error> {
+        let sregs = get_sregs(vcpu)?;
+        let long = sregs.efer & EFER_LMA != 0;
+        let gate = if long {
+            descriptor::gp_gate(&sregs, mem)
+        } else {
+            None
+        };
+        if gate.map(|gate| gate.handler) != self.gate.map(|gate| gate.handler) {
+            let mut debug = kvm_guest_debug::default();
+            if let Some(gate) = gate {
+                debug = armed_at(gate, 0);
+                self.stats.armed += 1;
+            }
+            vcpu.set_guest_debug(&debug)
+                .map_err(kvm("KVM_SET_GUEST_DEBUG", REPORT))?;
+        }
+        self.gate = gate;
+        Ok(())
+    }
+
+    /// Deals with a debug exit. `read_pmc` gives a counter's value by RDPMC's ECX.
+    pub(crate) fn resolve(
+        &mut self,
+        vcpu: &VcpuFd,
+        mem: &impl GuestMemory,
+        exit: &kvm_debug_exit_arch,
+        read_pmc: impl FnOnce(u32) -> Option<u64>,
+    ) -> Result<(), Error> {
+        let regs = vcpu.get_regs().map_err(kvm("KVM_GET_REGS", REPORT))?;
+        let sregs = get_sregs(vcpu)?;
+        let resolved = if self.is_guests_own(exit, &regs, &sregs, mem) {
+            self.reinject(vcpu, exit.dr6 & DR6_BS)?;
+            Resolved::Reinjected
+        } else {
+            // The gate as it is now: another vCPU may have rewritten it since the arming.
+            let gate = descriptor::gp_gate(&sregs, mem)
+                .filter(|gate| exit.dr6 & DR6_B3 != 0 && gate.handler == regs.rip);
+            match gate {
+                Some(gate) => self.at_handler(vcpu, mem, &regs, &sregs, gate, read_pmc)?,
+                None => {
+                    resume(vcpu, &regs)?;
+                    Resolved::Forged
+                }
+            }
+        };
+        match resolved {
+            Resolved::Emulated => self.stats.emulated += 1,
+            Resolved::PassedOn => self.stats.passed_on += 1,
+            Resolved::Forged => self.stats.forged += 1,
+            Resolved::Reinjected => self.stats.reinjected += 1,
+        }
+        Ok(())
+    }
+
+    fn at_handler(
+        &mut self,
+        vcpu: &VcpuFd,
+        mem: &impl GuestMemory,
+        regs: &kvm_regs,
+        sregs: &kvm_sregs,
+        gate: Gate,
+        read_pmc: impl FnOnce(u32) -> Option<u64>,
+    ) -> Result<Resolved, Error> {
+        match proof::judge(regs, sregs, gate, mem, read_pmc) {
+            Ok(unwind) => {
+                self.unwind(vcpu, sregs, &unwind)?;
+                Ok(Resolved::Emulated)
+            }
+            Err(why) => {
+                resume(vcpu, regs)?;
+                Ok(match why {
+                    PassOn::NotDelivered => Resolved::Forged,
+                    _ => Resolved::PassedOn,
+                })
+            }
+        }
+    }
+
+    fn unwind(&self, vcpu: &VcpuFd, sregs: &kvm_sregs, unwind: &Unwind) -> Result<(), Error> {
+        if let Some((cs, ss)) = unwind.user {
+            let sregs = kvm_sregs { cs, ss, ..*sregs };
+            vcpu.set_sregs(&sregs)
+                .map_err(kvm("KVM_SET_SREGS", REPORT))?;
+        }
+        vcpu.set_regs(&unwind.regs)
+            .map_err(kvm("KVM_SET_REGS", REPORT))?;
+        if unwind.step {
+            // The trap that the RDPMC would have raised on completion. After KVM_SET_REGS, which
+            // drops pending exceptions.
+            self.reinject(vcpu, DR6_BS)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a debug exit is the guest's own single step or ICEBP rather than our breakpoint.
+    fn is_guests_own(
+        &self,
+        exit: &kvm_debug_exit_arch,
+        regs: &kvm_regs,
+        sregs: &kvm_sregs,
+        mem: &impl GuestMemory,
+    ) -> bool {
+        let previous = || {
+            let mut opcode = [0];
+            let read = paging::read(sregs, mem, exit.pc.wrapping_sub(1), &mut opcode);
+            (read == 1).then_some(opcode[0])
+        };
+        if exit.dr6 & DR6_BS != 0 {
+            // BS alone may be stale: the step was the guest's if it was stepping.
+            return regs.rflags & RFLAGS_TF != 0 || previous() == Some(POPF);
+        }
+        // ICEBP sets neither BS nor a breakpoint bit.
+        exit.dr6 & DR6_B == 0 && previous() == Some(ICEBP)
+    }
+
+    /// Gives the guest a #DB with `cause` in its DR6.
+    fn reinject(&self, vcpu: &VcpuFd, cause: u64) -> Result<(), Error> {
+        if cause != 0 {
+            let mut debug = vcpu
+                .get_debug_regs()
+                .map_err(kvm("KVM_GET_DEBUGREGS", REPORT))?;
+            debug.dr6 |= cause;
+            vcpu.set_debug_regs(&debug)
+                .map_err(kvm("KVM_SET_DEBUGREGS", REPORT))?;
+        }
+        // Without a gate the debug exit came from a breakpoint that has just been taken away.
+        let debug = self.gate.map_or_else(
+            || kvm_guest_debug {
+                control: KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_INJECT_DB,
+                ..Default::default()
+            },
+            |gate| armed_at(gate, KVM_GUESTDBG_INJECT_DB),
+        );
+        vcpu.set_guest_debug(&debug)
+            .map_err(kvm("KVM_SET_GUEST_DEBUG", REPORT))
+    }
+}
+
+fn armed_at(gate: Gate, extra: u32) -> kvm_guest_debug {
+    let mut debug = kvm_guest_debug {
+        control: ARMED | extra,
+        ..Default::default()
+    };
+    debug.arch.debugreg[3] = gate.handler;
+    debug.arch.debugreg[7] = DR7_G3;
+    debug
+}
+
+/// Lets the guest execute the instruction under the breakpoint.
+fn resume(vcpu: &VcpuFd, regs: &kvm_regs) -> Result<(), Error> {
+    let regs = kvm_regs {
+        rflags: regs.rflags | RFLAGS_RF,
+        ..*regs
+    };
+    vcpu.set_regs(&regs).map_err(kvm("KVM_SET_REGS", REPORT))
+}
+
+fn get_sregs(vcpu: &VcpuFd) -> Result<kvm_sregs, Error> {
+    vcpu.get_sregs().map_err(kvm("KVM_GET_SREGS", REPORT))
+}
+
+#[cfg(test)]
+mod tests;

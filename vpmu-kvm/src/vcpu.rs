@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! One vCPU with a PMU: the loop around `KVM_RUN`.
+
+use std::sync::Arc;
+
+use kvm_bindings::kvm_debug_exit_arch;
+use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
+use vpmu::msr::{IA32_PERF_GLOBAL_CTRL, IA32_PERFEVTSEL0};
+use vpmu::{
+    ClockSource, EventSelect, MsrId, MsrRead, MsrWrite, Nanos, PmuModel, PmuStats, Recheck, VcpuPmu,
+};
+
+use crate::GuestMemory;
+use crate::clock::InGuestTime;
+use crate::error::{Error, REPORT, kvm};
+use crate::idle::IdleBackoff;
+use crate::kick::KickGuard;
+use crate::lapic::Lapic;
+use crate::timer::{KickTimer, monotonic_ns};
+use crate::trap::{RdpmcTrap, TrapStats};
+
+/// What can be chosen for a vCPU's PMU.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PmuOptions {
+    /// The PMU that the guest sees.
+    pub model: PmuModel,
+    /// The least host time between two PMIs; an overflow due earlier is delayed and counted as
+    /// throttled, so that a counter written to -1 in a loop is no storm.
+    pub min_rearm: Nanos,
+    /// The guest's TSC rate in kHz, from `KVM_GET_TSC_KHZ`; cycles are modelled at this rate.
+    pub tsc_khz: u32,
+    /// The vCPU's APIC id.
+    pub apic_id: u32,
+}
+
+impl PmuOptions {
+    /// Options for `model` with the usual minimum re-arm interval.
+    #[must_use]
+    pub fn new(model: PmuModel, tsc_khz: u32, apic_id: u32) -> Self {
+        Self {
+            model,
+            min_rearm: vpmu::vcpu::DEFAULT_MIN_REARM,
+            tsc_khz,
+            apic_id,
+        }
+    }
+}
+
+/// Why [`VcpuPmuKvm::run`] and [`run_plain`] came back.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Exit<'a> {
+    /// The guest used its PMU and was served: run again.
+    Handled(Handled),
+    /// A kick, or the PMU's own timer: look at your request flags, run again.
+    Kicked,
+    /// An exit for the VMM.
+    Vcpu(VcpuExit<'a>),
+}
+
+/// The exits that the PMU serves itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Handled {
+    /// RDMSR of a PMU MSR.
+    ReadMsr,
+    /// WRMSR of a PMU MSR.
+    WriteMsr,
+    /// A stop at the #GP handler: an RDPMC, another #GP or a debug exception of the guest's own.
+    Debug,
+}
+
+/// The PMU of one vCPU on KVM. Lives on the vCPU's thread, beside its `VcpuFd`.
+#[derive(Debug)]
+pub struct VcpuPmuKvm {
+    pmu: VcpuPmu<ClockSource<InGuestTime>>,
+    trap: RdpmcTrap,
+    lapic: Lapic,
+    timer: KickTimer,
+    idle: IdleBackoff,
+    /// A debug exit whose resolution needs the `VcpuFd`, which the exit still borrowed.
+    debug: Option<kvm_debug_exit_arch>,
+    /// The trap must look at the guest's IDT before the next entry.
+    arm: bool,
+    /// The last exit is complete only after the next `KVM_RUN`.
+    incomplete: bool,
+}
+
+impl VcpuPmuKvm {
+    /// A PMU in its reset state for the vCPU that `guard` is bound to.
+    ///
+    /// # Errors
+    /// When the host refuses the timer.
+    pub fn new(vm: Arc<VmFd>, guard: &KickGuard, options: &PmuOptions) -> Result<Self, Error> {
+        let clock = InGuestTime::new(options.tsc_khz);
+        let mut pmu = VcpuPmu::new(options.model, ClockSource::new(clock));
+        pmu.set_min_rearm(options.min_rearm);
+        Ok(Self {
+            pmu,
+            trap: RdpmcTrap::default(),
+            lapic: Lapic::new(vm, options.apic_id),
+            timer: KickTimer::new(guard)?,
+            idle: IdleBackoff::default(),
+            debug: None,
+            arm: false,
+            incomplete: false,
+        })
+    }
+
+    /// Runs the guest until its next exit, PMIs and overflows included.
+    ///
+    /// Call [`KickGuard::clear`] and look at the VMM's own requests before each call. On the vCPU's
+    /// own thread only.
+    ///
+    /// # Errors
+    /// A failed ioctl; the VM cannot go on then.
+    pub fn run<'a>(
+        &mut self,
+        vcpu: &'a mut VcpuFd,
+        guard: &KickGuard,
+        mem: &impl GuestMemory,
+    ) -> Result<Exit<'a>, Error> {
+        if let Some(exit) = self.debug.take() {
+            self.resolve(vcpu, mem, &exit)?;
+        }
+        if std::mem::take(&mut self.arm) {
+            self.trap.arm(vcpu, mem)?;
+        }
+        let counting = self.pmu.counting();
+        let now = Nanos(if counting { monotonic_ns() } else { 0 });
+        // An exit is complete only after the next KVM_RUN. Before that a PMI would be taken ahead
+        // of the very instruction that exited, so finish it first and look again.
+        let finish = counting && self.incomplete && self.pmu.would_deliver(now);
+        if finish {
+            guard.force_immediate_exit();
+        } else if counting {
+            self.deliver_and_arm(vcpu, now)?;
+            self.pmu.source_mut().clock_mut().enter();
+        }
+        let result = vcpu.run();
+        if finish {
+            guard.restore_immediate_exit();
+        } else if counting {
+            self.pmu.source_mut().clock_mut().exit();
+        }
+        self.incomplete = false;
+        Ok(match interrupted(result)? {
+            Some(exit) => self.dispatch(exit),
+            None => Exit::Kicked,
+        })
+    }
+
+    /// Commits what overflowed, delivers the PMI and arms the timer for the next one.
+    fn deliver_and_arm(&mut self, vcpu: &VcpuFd, now: Nanos) -> Result<(), Error> {
+        let entry = self.pmu.enter_guest(now, &mut self.lapic.of(vcpu))?;
+        let deadline = match entry.recheck {
+            None => return Ok(()),
+            Some(Recheck::At(at)) => at.0,
+            Some(Recheck::InCycles(cycles)) => {
+                let clock = self.pmu.source().clock();
+                let needed = clock.ns_for(cycles);
+                let wait = if self.timer.expired(now.0) {
+                    self.idle.after_expiry(now.0, clock.total_ns(), needed)
+                } else {
+                    self.idle.while_active(now.0, clock.total_ns(), needed)
+                };
+                now.0.saturating_add(wait)
+            }
+        };
+        self.timer.fire_by(now.0, deadline)
+    }
+
+    fn dispatch<'a>(&mut self, exit: VcpuExit<'a>) -> Exit<'a> {
+        match exit {
+            VcpuExit::X86Rdmsr(exit) => match self.pmu.read_msr(MsrId(exit.index)) {
+                MsrRead::Value(value) => {
+                    *exit.data = value;
+                    self.handled(Handled::ReadMsr)
+                }
+                MsrRead::GeneralProtection => {
+                    *exit.error = 1;
+                    self.handled(Handled::ReadMsr)
+                }
+                MsrRead::NotHandled => self.foreign(VcpuExit::X86Rdmsr(exit)),
+            },
+            VcpuExit::X86Wrmsr(exit) => match self.pmu.write_msr(MsrId(exit.index), exit.data) {
+                MsrWrite::Done => {
+                    self.arm |= enables(MsrId(exit.index), exit.data);
+                    self.handled(Handled::WriteMsr)
+                }
+                MsrWrite::GeneralProtection => {
+                    *exit.error = 1;
+                    self.handled(Handled::WriteMsr)
+                }
+                MsrWrite::NotHandled => self.foreign(VcpuExit::X86Wrmsr(exit)),
+            },
+            VcpuExit::Debug(exit) => {
+                self.debug = Some(exit);
+                Exit::Handled(Handled::Debug)
+            }
+            exit => self.foreign(exit),
+        }
+    }
+
+    fn handled<'a>(&mut self, handled: Handled) -> Exit<'a> {
+        self.incomplete = true;
+        Exit::Handled(handled)
+    }
+
+    fn foreign<'a>(&mut self, exit: VcpuExit<'a>) -> Exit<'a> {
+        self.incomplete = matches!(
+            exit,
+            VcpuExit::IoIn(..)
+                | VcpuExit::IoOut(..)
+                | VcpuExit::MmioRead(..)
+                | VcpuExit::MmioWrite(..)
+                | VcpuExit::Hypercall(_)
+                | VcpuExit::X86Rdmsr(_)
+                | VcpuExit::X86Wrmsr(_)
+        );
+        Exit::Vcpu(exit)
+    }
+
+    fn resolve(
+        &mut self,
+        vcpu: &VcpuFd,
+        mem: &impl GuestMemory,
+        exit: &kvm_debug_exit_arch,
+    ) -> Result<(), Error> {
+        let Self { trap, pmu, .. } = self;
+        trap.resolve(vcpu, mem, exit, |index| pmu.read_pmc(index))
+    }
+
+    /// What the PMU did, for reports.
+    #[must_use]
+    pub fn stats(&self) -> VcpuPmuStats {
+        VcpuPmuStats {
+            pmu: *self.pmu.stats(),
+            trap: self.trap.stats(),
+            counted_ns: self.pmu.source().clock().total_ns(),
+        }
+    }
+
+    /// The PMU itself, for a look at its counters.
+    pub fn pmu_mut(&mut self) -> &mut VcpuPmu<ClockSource<InGuestTime>> {
+        &mut self.pmu
+    }
+}
+
+/// What one vCPU's PMU did.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct VcpuPmuStats {
+    /// Overflows, PMIs, throttles and their skid.
+    pub pmu: PmuStats,
+    /// The RDPMC trap.
+    pub trap: TrapStats,
+    /// In-guest time while something counted, in nanoseconds.
+    pub counted_ns: u64,
+}
+
+/// Runs a vCPU that has no PMU; beside [`VcpuPmuKvm::run`] for a VMM that offers both.
+///
+/// # Errors
+/// A failed `KVM_RUN`.
+pub fn run_plain(vcpu: &mut VcpuFd) -> Result<Exit<'_>, Error> {
+    Ok(interrupted(vcpu.run())?.map_or(Exit::Kicked, Exit::Vcpu))
+}
+
+/// `EINTR` is a kick; `EAGAIN` comes after an INIT and wants another try.
+fn interrupted(
+    result: Result<VcpuExit<'_>, kvm_ioctls::Error>,
+) -> Result<Option<VcpuExit<'_>>, Error> {
+    match result {
+        Ok(exit) => Ok(Some(exit)),
+        Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Ok(None),
+        Err(error) => Err(kvm("KVM_RUN", REPORT)(error)),
+    }
+}
+
+/// Whether a WRMSR may have started a counter, so that RDPMC makes sense from here on.
+fn enables(msr: MsrId, value: u64) -> bool {
+    let selects = IA32_PERFEVTSEL0.0..IA32_PERFEVTSEL0.0 + 8;
+    (selects.contains(&msr.0) && EventSelect(value).enabled())
+        || (msr == IA32_PERF_GLOBAL_CTRL && value != 0)
+}
