@@ -1,5 +1,123 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! An x86 PMU for virtual machines on hosts that have none.
+//!
+//! A guest's performance counters are MSRs, the RDPMC instruction and an interrupt (the PMI)
+//! through the local APIC. This crate is what stands behind them: the registers as the manuals
+//! describe them, counters that overflow, and the decision when a PMI is due. It knows no
+//! hypervisor: no ioctl, no I/O, no clock, no threads, no `unsafe`, no `std` and no allocation.
+//! A VMM that traps the PMU's MSRs adds a PMU by
+//!
+//! - showing the guest [`PmuModel::cpuid_leaf_a`] in CPUID;
+//! - handing the MSRs of [`PMU_MSR_RANGES`] to [`VcpuPmu::read_msr`] and [`VcpuPmu::write_msr`],
+//!   and RDPMC to [`VcpuPmu::read_pmc`];
+//! - calling [`VcpuPmu::enter_guest`] before each entry, with a [`PmiSink`] that is the vCPU's local
+//!   APIC, and coming back when it says;
+//! - a [`CounterSource`]: [`ClockSource`] counts cycles by the time a vCPU spends in the guest.
+//!
+//! What the guest can rely on is written down as numbered rules in [`registers`].
+//!
+//! # A whole vCPU loop
+//!
+//! The guest here is a list of what it does; a real one runs in hardware.
+//!
+//! ```
+//! use core::convert::Infallible;
+//! use vpmu::{
+//!     ClockSource, Delivery, GuestClock, Lvtpc, MsrId, MsrRead, MsrWrite, Nanos, PmiOutcome,
+//!     PmiSink, PmuModel, Recheck, VcpuPmu,
+//! };
+//!
+//! /// Unhalted cycles inside the guest. A VMM measures them around each entry.
+//! #[derive(Default)]
+//! struct InGuest(u64);
+//!
+//! impl GuestClock for InGuest {
+//!     fn cycles(&mut self) -> u64 {
+//!         self.0
+//!     }
+//! }
+//!
+//! /// The local APIC, as far as PMIs are concerned.
+//! struct Apic {
+//!     lvtpc: Lvtpc,
+//!     nmis: u32,
+//! }
+//!
+//! impl PmiSink for Apic {
+//!     type Error = Infallible;
+//!
+//!     fn pmi(&mut self, model: PmuModel) -> Result<PmiOutcome, Infallible> {
+//!         if self.lvtpc.masked() {
+//!             return Ok(PmiOutcome::Masked);
+//!         }
+//!         let outcome = match self.lvtpc.delivery() {
+//!             Delivery::Fixed(vector) => PmiOutcome::Fixed(vector),
+//!             Delivery::Nmi => PmiOutcome::Nmi,
+//!             Delivery::Other(_) => return Ok(PmiOutcome::Undeliverable),
+//!         };
+//!         if outcome == PmiOutcome::Nmi {
+//!             self.nmis += 1;
+//!         }
+//!         if model.masks_lvtpc_on_pmi() {
+//!             self.lvtpc = self.lvtpc.with_mask();
+//!         }
+//!         Ok(outcome)
+//!     }
+//! }
+//!
+//! /// Why the guest was left.
+//! enum Exit {
+//!     Wrmsr(MsrId, u64),
+//!     Rdmsr(MsrId),
+//!     Rdpmc(u32),
+//!     /// The VMM's kick, after so many cycles.
+//!     Kick(u64),
+//! }
+//!
+//! let guest = [
+//!     Exit::Wrmsr(MsrId(0xC1), (-10_000_i64).cast_unsigned()), // overflow after 10,000
+//!     Exit::Wrmsr(MsrId(0x186), 0x53_003C), // core cycles, user and kernel, INT, enabled
+//!     Exit::Kick(10_250),
+//!     Exit::Rdmsr(MsrId(0x38E)), // which counter was it?
+//!     Exit::Rdpmc(0),
+//! ];
+//!
+//! let mut pmu = VcpuPmu::new(PmuModel::INTEL_V2, ClockSource::new(InGuest::default()));
+//! let mut apic = Apic { lvtpc: Lvtpc(0x400), nmis: 0 };
+//! let mut now = Nanos(0);
+//! let mut answers = Vec::new();
+//!
+//! for exit in guest {
+//!     // Right before the entry, on the vCPU's thread: overflows become visible here.
+//!     let entry = pmu.enter_guest(now, &mut apic)?;
+//!     match entry.recheck {
+//!         Some(Recheck::InCycles(_)) => { /* kick this vCPU after so many cycles in the guest */ }
+//!         Some(Recheck::At(_)) => { /* kick this vCPU at that time */ }
+//!         None => { /* no kick needed */ }
+//!     }
+//!     // ... the guest runs, until:
+//!     match exit {
+//!         Exit::Wrmsr(msr, value) => match pmu.write_msr(msr, value) {
+//!             MsrWrite::Done => {}
+//!             MsrWrite::GeneralProtection => { /* inject #GP(0) */ }
+//!             MsrWrite::NotHandled => { /* some other device's MSR */ }
+//!         },
+//!         Exit::Rdmsr(msr) => answers.push(pmu.read_msr(msr)),
+//!         Exit::Rdpmc(index) => match pmu.read_pmc(index) {
+//!             Some(value) => answers.push(MsrRead::Value(value)),
+//!             None => answers.push(MsrRead::GeneralProtection),
+//!         },
+//!         Exit::Kick(cycles) => pmu.source_mut().clock_mut().0 += cycles,
+//!     }
+//!     now = now.saturating_add(Nanos::from_micros(5));
+//! }
+//!
+//! assert_eq!(apic.nmis, 1);
+//! assert!(apic.lvtpc.masked(), "as Intel's local APIC does on a PMI");
+//! assert_eq!(answers, [MsrRead::Value(1), MsrRead::Value(250)]);
+//! assert_eq!(pmu.stats().skid.max, 250);
+//! # Ok::<(), Infallible>(())
+//! ```
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -16,6 +16,11 @@ pub enum ModelError {
 }
 
 /// What CPUID returns for one leaf.
+///
+/// ```
+/// let leaf = vpmu::PmuModel::INTEL_V2.cpuid_leaf_a();
+/// assert_eq!(leaf, vpmu::CpuidLeaf { eax: 0x0730_0402, ebx: 0x7A, ecx: 0, edx: 0 });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CpuidLeaf {
     /// EAX as CPUID leaves it.
@@ -45,14 +50,16 @@ pub struct PmuModel {
     version: u8,
     gp_counters: u8,
     counter_width: u8,
-    /// CPUID.0AH:EBX: a set bit says that this architectural event is not available.
+    /// CPUID.0AH:EBX. Clear bits: core cycles (0) and reference cycles (2).
     unavailable_events: u32,
     events_length: u8,
 }
 
 impl PmuModel {
     /// Intel architectural performance monitoring version 2 with four general-purpose counters of
-    /// 48 bits and no fixed ones, counting core cycles and reference cycles only.
+    /// 48 bits and no fixed ones.
+    ///
+    /// CPUID offers the two events that a clock can count, core cycles and reference cycles.
     pub const INTEL_V2: Self = Self {
         name: "intel-v2",
         version: 2,
@@ -65,22 +72,28 @@ impl PmuModel {
     /// Every model there is.
     pub const ALL: &'static [Self] = &[Self::INTEL_V2];
 
-    /// The name on the command line, such as `intel-v2`.
+    /// The name on a command line, such as `intel-v2`; what [`FromStr`] takes.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// How many general-purpose counters there are.
+    /// How many general-purpose counters there are, 1 to 8.
     pub const fn gp_counters(&self) -> usize {
         self.gp_counters as usize
     }
 
-    /// How many bits a counter has.
+    /// How many bits a counter has, 32 to 63.
     pub const fn counter_width(&self) -> u32 {
         self.counter_width as u32
     }
 
-    /// CPUID leaf 0AH, "Architectural Performance Monitoring" (SDM volume 2A, CPUID).
+    /// CPUID leaf 0AH, "Architectural Performance Monitoring" (SDM volume 2A, CPUID; volume 3B,
+    /// "Architectural Performance Monitoring").
+    ///
+    /// EAX holds version, number of general-purpose counters, their width and the number of valid
+    /// bits in EBX, from the lowest byte up. A set bit of EBX says that this architectural event is
+    /// *not* available. EDX would number the fixed counters: there are none. A guest without a PMU
+    /// gets all zeroes instead ([`CpuidLeaf::default`]).
     pub const fn cpuid_leaf_a(&self) -> CpuidLeaf {
         CpuidLeaf {
             eax: self.version as u32
@@ -103,7 +116,11 @@ impl PmuModel {
         0xFFFF_FFFF_0000_0000 | any_thread
     }
 
-    /// Whether delivering a PMI sets the mask bit of the LVTPC: Intel's does, AMD's does not.
+    /// Whether delivering a PMI sets the mask bit of the LVTPC.
+    ///
+    /// Intel's local APIC does that when it handles the PMI, and only software clears it (SDM volume
+    /// 3A, "Local Vector Table", mask flag). AMD's does not, and a guest that believes itself on AMD
+    /// never clears it.
     pub const fn masks_lvtpc_on_pmi(&self) -> bool {
         true
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The numbers of the PMU's MSRs, and which MSRs are the PMU's at all.
 //!
-//! Names and numbers are those of the Intel SDM volume 4, table "IA-32 Architectural MSRs", and
-//! for AMD of the APM volume 2, appendix A ("MSR Cross-Reference") and section 13.2
-//! ("Performance Monitoring Counters").
+//! Names and numbers are those of the Intel SDM volume 4, table "IA-32 Architectural MSRs" (and
+//! volume 3B, chapter "Performance Monitoring"), and for AMD of the APM volume 2, appendix A
+//! ("MSR Cross-Reference") and chapter 13, section "Performance Monitoring Counters".
 
 /// The number of a model-specific register: what RDMSR and WRMSR take in ECX.
 ///
@@ -29,26 +29,35 @@ impl MsrId {
     }
 }
 
-/// IA32_PMC0, the first general-purpose counter; the others follow it.
+/// IA32_PMC0, the first general-purpose counter; the others follow it. Reset: 0.
 pub const IA32_PMC0: MsrId = MsrId(0xC1);
-/// IA32_PERFEVTSEL0, the event select of counter 0; the others follow it.
+/// IA32_PERFEVTSEL0, the event select of counter 0; the others follow it. Reset: 0. Its bits:
+/// [`EventSelect`](crate::EventSelect).
 pub const IA32_PERFEVTSEL0: MsrId = MsrId(0x186);
 /// IA32_FIXED_CTR0, the first fixed-function counter; the others follow it.
 pub const IA32_FIXED_CTR0: MsrId = MsrId(0x309);
-/// IA32_PERF_CAPABILITIES.
+/// IA32_PERF_CAPABILITIES; there only if CPUID.01H:ECX.PDCM is set.
 pub const IA32_PERF_CAPABILITIES: MsrId = MsrId(0x345);
-/// IA32_FIXED_CTR_CTRL.
+/// IA32_FIXED_CTR_CTRL, the selects of all fixed-function counters.
 pub const IA32_FIXED_CTR_CTRL: MsrId = MsrId(0x38D);
-/// IA32_PERF_GLOBAL_STATUS: one bit a counter that overflowed; read-only.
+/// IA32_PERF_GLOBAL_STATUS: one bit a counter that overflowed; read-only. Reset: 0.
 pub const IA32_PERF_GLOBAL_STATUS: MsrId = MsrId(0x38E);
-/// IA32_PERF_GLOBAL_CTRL: one enable bit a counter.
+/// IA32_PERF_GLOBAL_CTRL: one enable bit a counter. Reset: those of all general-purpose counters.
 pub const IA32_PERF_GLOBAL_CTRL: MsrId = MsrId(0x38F);
-/// IA32_PERF_GLOBAL_OVF_CTRL: a one written here clears that bit of the status.
+/// IA32_PERF_GLOBAL_OVF_CTRL: a one written here clears that bit of the status. Reads 0.
 pub const IA32_PERF_GLOBAL_OVF_CTRL: MsrId = MsrId(0x390);
 /// IA32_A_PMC0, the full-width alias of IA32_PMC0; the others follow it.
 pub const IA32_A_PMC0: MsrId = MsrId(0x4C1);
 
 /// A row of `count` MSRs that starts at `first`.
+///
+/// ```
+/// use vpmu::{MsrId, MsrRange};
+///
+/// let counters = MsrRange { first: MsrId(0xC1), count: 4 };
+/// assert!(counters.contains(MsrId(0xC4)));
+/// assert!(!counters.contains(MsrId(0xC5)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MsrRange {
     /// The first register of the row.
@@ -73,22 +82,46 @@ const fn range(first: u32, last: u32) -> MsrRange {
 
 /// Every MSR of a core's PMU, Intel's and AMD's: sorted, without overlap, at most 16 ranges.
 ///
-/// A VMM routes exactly these to [`VcpuPmu`](crate::VcpuPmu). Sixteen is what KVM's MSR filter
-/// takes, hence the limit.
+/// A VMM routes exactly these to [`VcpuPmu`](crate::VcpuPmu), whatever the vendor of host and guest:
+/// what the model does not have then faults as it should (P01 of
+/// [`registers`](crate::registers)), instead of being answered by a hypervisor that believes
+/// otherwise. Sixteen ranges is what KVM's MSR filter takes.
+///
+/// Not among them, because they are no part of a core's counters: IA32_DEBUGCTL (1D9H) and the
+/// branch records of both vendors; IA32_MISC_ENABLE (1A0H); Intel's C-state residencies (3F8H and
+/// above, right behind the PEBS registers); AMD's instruction-based sampling (C001_1030H to
+/// C001_103DH), which has a CPUID leaf of its own; and what counts for a whole socket, such as
+/// AMD's L3 and northbridge counters (C001_0230H to C001_0247H) and Intel's uncore.
 pub const PMU_MSR_RANGES: &[MsrRange] = &[
+    // IA32_PMC0-7.
     range(0xC1, 0xC8),
+    // IA32_PERFEVTSEL0-7.
     range(0x186, 0x18D),
+    // MSR_OFFCORE_RSP_0 and _1: extra bits of two event selects.
     range(0x1A6, 0x1A7),
+    // IA32_FIXED_CTR0-15.
     range(0x309, 0x318),
+    // MSR_PERF_METRICS.
     range(0x329, 0x329),
+    // IA32_PERF_CAPABILITIES.
     range(0x345, 0x345),
+    // IA32_FIXED_CTR_CTRL, IA32_PERF_GLOBAL_STATUS, _CTRL, _OVF_CTRL (_STATUS_RESET), _STATUS_SET
+    // and _INUSE.
     range(0x38D, 0x392),
+    // IA32_PEBS_ENABLE and MSR_PEBS_DATA_CFG.
     range(0x3F1, 0x3F2),
+    // IA32_PEBS_BASE, IA32_PEBS_INDEX, MSR_PEBS_LD_LAT and MSR_PEBS_FRONTEND.
     range(0x3F4, 0x3F7),
+    // IA32_A_PMC0-7.
     range(0x4C1, 0x4C8),
+    // IA32_DS_AREA.
     range(0x600, 0x600),
+    // Version 6: four MSRs each for 32 general-purpose counters, then for 16 fixed ones.
     range(0x1900, 0x19BF),
+    // PerfCntrGlobalStatus, PerfCntrGlobalCtl, PerfCntrGlobalStatusClr, PerfCntrGlobalStatusSet.
     range(0xC000_0300, 0xC000_0303),
+    // PerfEvtSel0-3, PerfCtr0-3: the oldest numbers, still aliases of the next.
     range(0xC001_0000, 0xC001_0007),
+    // PERF_CTL0-5 and PERF_CTR0-5, in turn.
     range(0xC001_0200, 0xC001_020B),
 ];

@@ -4,16 +4,16 @@
 use crate::registers::MAX_GP_COUNTERS;
 use crate::{EventSelect, PmiOutcome};
 
-/// How far behind its overflow a PMI came, in counts of the overflowing event (cycles for the
-/// clock source).
+/// How far behind their overflow PMIs came, in counts of the overflowing event: cycles for the
+/// clock source (P21 of [`registers`](crate::registers)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SkidStats {
-    /// How many overflows were measured: every one that asked for a PMI.
+    /// How many were measured: each overflow with INT that became visible.
     pub count: u64,
-    /// The largest skid.
+    /// The largest skid, in counts; 0 before the first.
     pub max: u64,
-    /// The sum of all, or `u64::MAX` if that is more.
+    /// The sum of all skids, in counts, or `u64::MAX` if that is more.
     pub sum: u64,
     buckets: [u64; Self::BUCKETS],
 }
@@ -22,7 +22,7 @@ impl SkidStats {
     /// How many buckets [`buckets`](Self::buckets) has.
     pub const BUCKETS: usize = 32;
 
-    /// The mean, rounded down; `None` before the first.
+    /// The mean skid in counts, rounded down; `None` before the first.
     pub const fn mean(&self) -> Option<u64> {
         self.sum.checked_div(self.count)
     }
@@ -43,7 +43,7 @@ impl SkidStats {
 }
 
 /// The selects a guest enabled that the source could not count: each distinct one once, up to
-/// [`CAPACITY`](Self::CAPACITY).
+/// [`CAPACITY`](Self::CAPACITY) (P11 of [`registers`](crate::registers)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnsupportedSelects {
     selects: [EventSelect; Self::CAPACITY],
@@ -55,7 +55,8 @@ impl UnsupportedSelects {
     /// How many distinct selects are remembered.
     pub const CAPACITY: usize = 16;
 
-    /// The selects in the order in which they came, without enable, interrupt and pin-control bit.
+    /// The selects in the order in which they came, without enable, interrupt and pin-control bit
+    /// ([`EventSelect::what`]).
     pub fn as_slice(&self) -> &[EventSelect] {
         &self.selects[..self.len]
     }
@@ -85,29 +86,48 @@ impl UnsupportedSelects {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CounterStats {
-    /// Events counted, whatever the guest wrote into the counter in between.
+    /// Events counted, whatever the guest wrote into the counter in between, or `u64::MAX` if that
+    /// is more.
     pub counted: u64,
     /// Overflows that became visible to the guest.
     pub overflows: u64,
 }
 
 /// Totals of one PMU since it was made.
+///
+/// Each time the sink was asked for a PMI adds one to `pmis`, `masked` or `undeliverable`; one
+/// asking can stand for overflows of several counters.
+///
+/// ```
+/// use vpmu::{ClockSource, GuestClock, PmuModel, VcpuPmu};
+///
+/// struct Stopped;
+/// impl GuestClock for Stopped {
+///     fn cycles(&mut self) -> u64 {
+///         0
+///     }
+/// }
+///
+/// let pmu = VcpuPmu::new(PmuModel::INTEL_V2, ClockSource::new(Stopped));
+/// assert_eq!(pmu.stats().counters().len(), 4);
+/// assert_eq!(pmu.stats().skid.mean(), None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PmuStats {
     /// Overflows that became visible to the guest, with and without interrupt, of all counters.
     pub overflows: u64,
-    /// PMIs delivered.
+    /// PMIs delivered, as vector or NMI.
     pub pmis: u64,
     /// PMIs not delivered because the LVTPC was masked.
     pub masked: u64,
     /// PMIs not delivered because the LVTPC asked for what cannot be delivered.
     pub undeliverable: u64,
-    /// Overflows held back by the minimum re-arm interval.
+    /// Overflows held back by the minimum re-arm interval (P19), each once.
     pub throttled: u64,
-    /// How late overflows that ask for a PMI became visible.
+    /// How late overflows with INT became visible.
     pub skid: SkidStats,
-    /// What the guest wanted and did not get.
+    /// What the guest wanted counted and did not get.
     pub unsupported_selects: UnsupportedSelects,
     pub(crate) counters: [CounterStats; MAX_GP_COUNTERS],
     pub(crate) gp_counters: usize,

@@ -7,7 +7,7 @@ use crate::{
     CounterSource, EventSelect, MsrId, Nanos, NoObserver, PmuModel, PmuObserver, PmuStats,
 };
 
-/// The answer to a RDMSR.
+/// The answer to a RDMSR. An MSR that is not the PMU's is [`NotHandled`](Self::NotHandled).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum MsrRead {
@@ -52,34 +52,57 @@ impl PmiOutcome {
 }
 
 /// Where PMIs go: the vCPU's local APIC.
+///
+/// ```
+/// use vpmu::{PmiOutcome, PmiSink, PmuModel};
+///
+/// /// A local APIC whose LVTPC nobody programmed.
+/// struct Unprogrammed;
+///
+/// impl PmiSink for Unprogrammed {
+///     type Error = core::convert::Infallible;
+///
+///     fn pmi(&mut self, _model: PmuModel) -> Result<PmiOutcome, Self::Error> {
+///         Ok(PmiOutcome::Masked)
+///     }
+/// }
+/// ```
 pub trait PmiSink {
-    /// What can go wrong.
+    /// What can go wrong; [`core::convert::Infallible`] if nothing can.
     type Error;
 
     /// Looks at the LVTPC and delivers one PMI as it says, masking it where `model` does that
     /// ([`PmuModel::masks_lvtpc_on_pmi`]).
     ///
+    /// Runs inside [`VcpuPmu::enter_guest`], on the vCPU's thread; the overflow becomes visible if
+    /// it succeeds. [`Lvtpc`](crate::Lvtpc) takes the register apart.
+    ///
     /// # Errors
-    /// Whatever the local APIC's owner reports. Nothing became visible then.
+    /// Whatever the local APIC's owner reports. It must not have delivered then: the next entry
+    /// asks again (P17 of [`registers`](crate::registers)).
     fn pmi(&mut self, model: PmuModel) -> Result<PmiOutcome, Self::Error>;
 }
 
-/// When the VMM must kick the vCPU and call [`VcpuPmu::enter_guest`] again.
+/// When the VMM must kick the vCPU out of the guest and call [`VcpuPmu::enter_guest`] again.
+///
+/// Coming earlier costs an exit and nothing else; coming later makes the PMI later, by as much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recheck {
-    /// When this many more unhalted guest cycles have passed.
+    /// When this many more unhalted guest cycles have passed, at least 1. The number can be as large
+    /// as 2^48: a kick that far away may be left out.
     InCycles(u64),
-    /// At this moment of host time.
+    /// At this moment of host time, on the clock of `now`.
     At(Nanos),
 }
 
-/// What [`VcpuPmu::enter_guest`] did and wants.
+/// What [`VcpuPmu::enter_guest`] did, and what it needs next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
     /// What the sink did, if it was asked for a PMI.
     pub pmi: Option<PmiOutcome>,
-    /// When to come back at the latest; `None` if nothing depends on it.
+    /// When to come back at the latest; `None` if the VMM need not see to that. It holds until the
+    /// next call of [`VcpuPmu::enter_guest`].
     pub recheck: Option<Recheck>,
 }
 
@@ -93,17 +116,17 @@ pub enum CounterState {
     Counting,
     /// The guest enabled it for no privilege level: it rightly stands still.
     Idle,
-    /// The guest enabled it with something that the source cannot count.
+    /// The guest enabled it with something that the source cannot count: it stands still.
     NotCounted,
 }
 
-/// One counter as the guest sees it.
+/// One counter as the guest sees it, from [`VcpuPmu::counters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CounterView {
     /// Its event select register.
     pub select: EventSelect,
-    /// Its value as a read returns it.
+    /// Its value as RDMSR and RDPMC return it.
     pub value: u64,
     /// Whether it counts.
     pub state: CounterState,
@@ -112,7 +135,25 @@ pub struct CounterView {
 /// The shortest time between two PMIs of a vCPU unless [`VcpuPmu::set_min_rearm`] says otherwise.
 pub const DEFAULT_MIN_REARM: Nanos = Nanos::from_micros(100);
 
-/// The PMU of one vCPU.
+/// The PMU of one vCPU: registers over a [`CounterSource`], watched by a [`PmuObserver`].
+///
+/// It belongs to the vCPU's thread. What it promises the guest are the rules P01 to P21 of
+/// [`registers`](crate::registers). No call allocates, blocks or panics.
+///
+/// ```
+/// use vpmu::msr::{IA32_PERFEVTSEL0, IA32_PMC0};
+/// use vpmu::source::script::ScriptSource;
+/// use vpmu::{MsrId, MsrRead, MsrWrite, PmuModel, VcpuPmu};
+///
+/// let mut pmu = VcpuPmu::new(PmuModel::INTEL_V2, ScriptSource::new());
+/// assert_eq!(pmu.write_msr(IA32_PERFEVTSEL0, 0x43_003C), MsrWrite::Done);
+/// pmu.source_mut().count(1_000);
+/// assert_eq!(pmu.read_msr(IA32_PMC0), MsrRead::Value(1_000));
+/// assert_eq!(pmu.read_pmc(0), Some(1_000));
+/// assert_eq!(pmu.read_pmc(4), None, "there is no counter 4");
+/// assert_eq!(pmu.read_msr(MsrId(0x309)), MsrRead::GeneralProtection, "no fixed counter either");
+/// assert_eq!(pmu.read_msr(MsrId(0x10)), MsrRead::NotHandled);
+/// ```
 #[derive(Clone, Debug)]
 pub struct VcpuPmu<S, O = NoObserver> {
     model: PmuModel,
@@ -125,7 +166,8 @@ pub struct VcpuPmu<S, O = NoObserver> {
 }
 
 impl<S: CounterSource> VcpuPmu<S> {
-    /// The PMU `model` in its reset state, counting by `source`.
+    /// The PMU `model` in its reset state, counting by `source`, its throttle at
+    /// [`DEFAULT_MIN_REARM`].
     pub fn new(model: PmuModel, source: S) -> Self {
         Self::with_observer(model, source, NoObserver)
     }
@@ -180,13 +222,16 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
         self.min_rearm = min_rearm;
     }
 
-    /// The guest's RDMSR of `msr`.
+    /// The guest's RDMSR of `msr` (P01 to P06).
     pub fn read_msr(&mut self, msr: MsrId) -> MsrRead {
         let (registers, mut ports) = self.parts();
         registers.read_msr(msr, &mut ports)
     }
 
-    /// The guest's WRMSR of `value` to `msr`.
+    /// The guest's WRMSR of `value` to `msr` (P01 to P06).
+    ///
+    /// Call [`enter_guest`](Self::enter_guest) before the guest runs on: the write may have made an
+    /// overflow possible, or moved one.
     pub fn write_msr(&mut self, msr: MsrId, value: u64) -> MsrWrite {
         let (registers, mut ports) = self.parts();
         registers.write_msr(msr, value, &mut ports)
@@ -213,7 +258,8 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
         registers.views()
     }
 
-    /// Whether [`enter_guest`](Self::enter_guest) at `now` would ask the sink for a PMI.
+    /// Whether [`enter_guest`](Self::enter_guest) at `now` would ask the sink for a PMI: an overflow
+    /// with INT is due (P14, P15) and the throttle does not hold it (P19).
     ///
     /// A VMM with an exit that is not complete yet finishes it first and asks again.
     pub fn would_deliver(&mut self, now: Nanos) -> bool {

@@ -2,8 +2,7 @@
 //! The rules the registers keep. The tests that hold a rule carry its number.
 //!
 //! The register files are pure state machines: every access of the guest and every entry to it is
-//! a call, time and counts come in through [`CounterSource`](crate::CounterSource) and
-//! [`Nanos`](crate::Nanos), interrupts go out through [`PmiSink`](crate::PmiSink). This module has
+//! a call, time and counts come in through [`CounterSource`] and [`Nanos`], interrupts go out through [`PmiSink`](crate::PmiSink). This module has
 //! no items of its own to call; [`VcpuPmu`](crate::VcpuPmu) is the door.
 //!
 //! "SDM" is the Intel 64 and IA-32 Architectures Software Developer's Manual. Its chapter
@@ -24,9 +23,8 @@
 //!   does not have included, takes #GP on RDMSR and WRMSR. An MSR outside them is not handled.
 //! - **P02** WRMSR to IA32_PMCn takes bits 31:0, sign-extended from bit 31 to the counter's width;
 //!   bits 63:32 are ignored and never fault (SDM "Full-Width Writes to Performance Counter
-//!   Registers": without IA32_A_PMCn, "the value written into IA32_PMCx by WRMSR is the signed
-//!   extended 64-bit value of the EAX\[31:0\] input"). Reads return the counter's width, zeroes
-//!   above.
+//!   Registers": what WRMSR puts into IA32_PMCx is EAX\[31:0\], sign-extended; EDX matters to
+//!   IA32_A_PMCx only). Reads return the counter's width, zeroes above.
 //! - **P03** WRMSR to IA32_PERFEVTSELn takes #GP, and changes nothing, if one of bits 63:32 is set
 //!   or, below architectural version 3, bit 21: AnyThread comes with version 3 (SDM "Architectural
 //!   Performance Monitoring Version 3"), and figure "Layout of IA32_PERFEVTSELx MSRs" of version 1

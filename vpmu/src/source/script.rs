@@ -4,7 +4,20 @@
 use super::{CounterSource, MAX_SLOTS, NotCounted, Wake};
 use crate::EventConfig;
 
-/// Counts what [`count`](Self::count) tells it.
+/// Counts what [`count`](Self::count) tells it. One count takes one cycle.
+///
+/// ```
+/// use vpmu::source::script::ScriptSource;
+/// use vpmu::{CounterSource, EventSelect};
+///
+/// let mut source = ScriptSource::new();
+/// source.count(7);
+/// source.start(2, &EventSelect(0xC0).decode())?;
+/// source.count(5);
+/// assert_eq!(source.take(2), 5);
+/// assert_eq!(source.take(2), 0);
+/// # Ok::<(), vpmu::NotCounted>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ScriptSource {
     slots: [Option<Slot>; MAX_SLOTS],
@@ -38,7 +51,7 @@ impl ScriptSource {
         }
     }
 
-    /// `counts` more events happen in every running slot.
+    /// `counts` more events happen in every running slot. 2^64 and above stays at the top.
     pub fn count(&mut self, counts: u64) {
         for slot in self.slots.iter_mut().flatten() {
             slot.untaken = slot.untaken.saturating_add(counts);
