@@ -43,3 +43,9 @@ impl fmt::Display for Text {
         f.pad(core::str::from_utf8(&self.bytes[..self.len]).unwrap_or("(broken text)"))
     }
 }
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
