@@ -144,6 +144,11 @@ impl HostReport {
         let checks = vec![
             check("PMU MSRs exit to user space", found.msr_exits, true),
             check("RDPMC faults at every index and CPL", faults, true),
+            check(
+                "The breakpoint on the #GP handler fires",
+                found.breakpoint == [true; 2],
+                true,
+            ),
             check("RDPMC is emulated at CPL 0", found.emulated[0], true),
             check("RDPMC is emulated at CPL 3", found.emulated[1], true),
             check(
