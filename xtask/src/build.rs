@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Static builds: what runs in the lab finds no libraries there.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use serde::Deserialize;
+
+use crate::child;
+use crate::workspace::{self, Workspace};
+
+/// The target of static builds. It is the machine's own, but named, so that the flags do not
+/// reach build scripts and procedural macros.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// One line of cargo's messages.
+#[derive(Debug, Deserialize)]
+struct CargoMessage {
+    executable: Option<PathBuf>,
+    target: Option<MessageTarget>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MessageTarget {
+    name: String,
+}
+
+/// Something cargo built that can be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Executable {
+    /// The cargo target's name.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) path: PathBuf,
+}
+
+/// The static release build of the workspace's binary `name`, built if need be.
+pub(crate) fn static_binary(name: &str) -> Result<PathBuf> {
+    let workspace = Workspace::load(&workspace::root())?;
+    let package = workspace
+        .package_of_binary(name)
+        .with_context(|| format!("the workspace has no binary `{name}`"))?;
+    let mut command = static_cargo(&workspace, "build");
+    command.args(["--release", "--package", package, "--bin", name]);
+    let built = executables(command)?;
+    let path = built
+        .into_iter()
+        .find(|built| built.name == name)
+        .map(|built| built.path);
+    path.with_context(|| format!("cargo built no `{name}`"))
+}
+
+/// A cargo command that builds statically, in a folder of its own: other flags would make it
+/// and the ordinary builds undo each other's work.
+fn static_cargo(workspace: &Workspace, subcommand: &str) -> Command {
+    let mut command = workspace::cargo();
+    let flags = env::var("RUSTFLAGS").unwrap_or_default();
+    command
+        .current_dir(workspace::root())
+        .arg(subcommand)
+        .args(["--quiet", "--target", TARGET])
+        .env(
+            "RUSTFLAGS",
+            format!("{flags} -C target-feature=+crt-static"),
+        )
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env(
+            "CARGO_TARGET_DIR",
+            workspace.target_directory.join("static"),
+        );
+    command
+}
+
+/// Runs a building cargo command; what it built that can be run.
+fn executables(mut command: Command) -> Result<Vec<Executable>> {
+    command
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    child::ends_with_us(&mut command, Signal::SIGTERM);
+    let mut cargo = command.spawn().context("starting cargo")?;
+    let messages = cargo.stdout.take().context("cargo has no output")?;
+    let mut built = Vec::new();
+    for line in BufReader::new(messages).lines() {
+        built.extend(executable(&line?));
+    }
+    let status = cargo.wait()?;
+    ensure!(status.success(), "the build failed");
+    Ok(built)
+}
+
+/// The executable that one of cargo's messages tells of.
+fn executable(line: &str) -> Option<Executable> {
+    let message: CargoMessage = serde_json::from_str(line).ok()?;
+    Some(Executable {
+        name: message.target?.name,
+        path: message.executable?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_are_found_among_cargos_messages() {
+        let line = r#"{"reason":"compiler-artifact","package_id":"p","target":{"kind":["bin"],
+            "name":"perfvisor"},"executable":"/t/perfvisor","fresh":true}"#;
+        let found = Executable {
+            name: "perfvisor".to_owned(),
+            path: "/t/perfvisor".into(),
+        };
+        assert_eq!(executable(line), Some(found));
+        let library = r#"{"target":{"name":"vpmu"},"executable":null}"#;
+        assert_eq!(executable(library), None);
+        assert_eq!(
+            executable(r#"{"reason":"build-finished","success":true}"#),
+            None
+        );
+        assert_eq!(executable("warning: not a message"), None);
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! `cargo xtask lab`: one command, or a shell, where a real KVM is.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use lab_agent::wire::Exit;
+
+use crate::build;
+use crate::lab::{Around, Ended, Input, Stream};
+use crate::machine::{Arg, Machine};
+use crate::say;
+use crate::terminal::Raw;
+use crate::workspace::{self, Workspace};
+
+/// What `timeout` of coreutils ends with when the time is over.
+const DEADLINE_CODE: u8 = 124;
+
+/// What a shell gives for a program whose reader is gone (SIGPIPE).
+const BROKEN_PIPE_CODE: i32 = 141;
+
+/// Run a command in the KVM lab, or a shell without one.
+///
+/// The lab is a small Linux with a real /dev/kvm in an emulated machine; it is booted for the
+/// command and gone afterwards. Standard input, output and error are the command's, its exit code
+/// is passed on (128 + number for a signal). 124 means the deadline, 125 that the lab failed.
+///
+/// CMD is a static program: a path, or the name of a binary of this workspace such as
+/// `perfvisor`, which is built for it, or one of busybox's commands. Arguments that name files
+/// (also after `=`) are carried into the lab. `$OUT` in an argument or in the command's
+/// environment is a folder whose files come back.
+#[derive(Debug, Args)]
+pub(crate) struct LabArgs {
+    /// Where the files go that the command leaves below $OUT; made only if there are any.
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+
+    /// Ends the command after this long; a shell on a terminal has no deadline.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    deadline: u64,
+
+    /// Shows the lab's console on stderr.
+    #[arg(long, short)]
+    verbose: bool,
+
+    /// Command and arguments.
+    #[arg(
+        value_name = "CMD",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    command: Vec<OsString>,
+}
+
+/// Runs the command or the shell; its exit code.
+pub(crate) fn run(args: &LabArgs) -> Result<u8> {
+    let Some((program, rest)) = args.command.split_first() else {
+        return shell(args);
+    };
+    let mut argv = vec![program_arg(program)?];
+    argv.extend(rest.iter().map(|arg| Arg::from_command_line(arg)));
+    let mut machine = Machine::start(&argv, args.verbose)?;
+    let deadline = Some(Duration::from_secs(args.deadline));
+    let input = Input::Ours;
+    let around = Around {
+        input,
+        output: &mut pass_through,
+        out: &args.out,
+        deadline,
+    };
+    let ended = machine.run(&argv, None, around)?;
+    exit_code(&machine, ended, args.deadline)
+}
+
+/// A shell: on our terminal if there is one, else for a script on standard input.
+fn shell(args: &LabArgs) -> Result<u8> {
+    let argv = [Arg::Text("sh".into())];
+    let mut machine = Machine::start(&argv, args.verbose)?;
+    let raw = Raw::enter()?;
+    let (input, deadline) = match raw {
+        Some(_) => (Input::Terminal, None),
+        None => (Input::Ours, Some(Duration::from_secs(args.deadline))),
+    };
+    let around = Around {
+        input,
+        output: &mut pass_through,
+        out: &args.out,
+        deadline,
+    };
+    let ended = machine.run(&argv, raw.as_ref().map(|_| Raw::size()), around);
+    drop(raw);
+    exit_code(&machine, ended?, args.deadline)
+}
+
+/// Our own streams; when nobody reads them any more, there is no reason to go on.
+fn pass_through(stream: Stream, data: &[u8]) {
+    let written = match stream {
+        Stream::Out => io::stdout()
+            .write_all(data)
+            .and_then(|()| io::stdout().flush()),
+        Stream::Err => io::stderr().write_all(data),
+    };
+    if written.is_err() {
+        std::process::exit(BROKEN_PIPE_CODE);
+    }
+}
+
+fn exit_code(machine: &Machine, ended: Ended, deadline: u64) -> Result<u8> {
+    match ended {
+        Ended::Exit(Exit::NotStarted(why)) => bail!("{why}"),
+        Ended::Exit(exit) => Ok(exit.shell_code()),
+        Ended::Deadline => {
+            say::step(format_args!(
+                "the command was ended at its deadline of {deadline} s"
+            ));
+            say::step(machine.console_tail());
+            Ok(DEADLINE_CODE)
+        }
+    }
+}
+
+/// What CMD means: a path, else a binary of ours, else a file here, else the lab's own command.
+fn program_arg(program: &OsStr) -> Result<Arg> {
+    if !program.as_bytes().contains(&b'/') {
+        let workspace = Workspace::load(&workspace::root())?;
+        if let Some(name) = program
+            .to_str()
+            .filter(|n| workspace.package_of_binary(n).is_some())
+        {
+            return Ok(Arg::file(build::static_binary(name)?));
+        }
+    }
+    Ok(if Path::new(program).is_file() {
+        Arg::file(program)
+    } else {
+        Arg::Text(program.into())
+    })
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The emulated machine of the lab: QEMU's TCG with AMD's SVM, so that Linux in it has a real
+//! KVM.
+
+use std::fs::File;
+use std::num::NonZero;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::Signal;
+
+use crate::cache::Parts;
+use crate::child;
+use crate::console::Console;
+
+/// As many as the lab's figures were taken with; more than the machine has only thrash.
+const MAX_CPUS: usize = 2;
+
+/// Memory of the machine beside what the initramfs takes.
+const MEMORY_MIB: u64 = 1024;
+
+/// A running machine; dropped, it is gone.
+pub(crate) struct Qemu {
+    process: Child,
+}
+
+impl Qemu {
+    /// Boots the lab's kernel with `initramfs`. The stream is the other end of the machine's
+    /// virtio-serial port.
+    pub(crate) fn boot(
+        parts: &Parts,
+        initramfs: &File,
+        console: &Console,
+        verbose: bool,
+    ) -> Result<(Self, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        // The initramfs is in memory once as loaded and once as unpacked.
+        let size_mib = initramfs.metadata()?.len().div_ceil(1 << 20);
+        let memory = MEMORY_MIB + 2 * size_mib;
+        let cpus = thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(MAX_CPUS);
+
+        let initramfs = OwnedFd::from(initramfs.try_clone()?);
+        let port = OwnedFd::from(theirs);
+        let mut command = parts.qemu();
+        command
+            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-accel", "tcg,thread=multi", "-cpu", "EPYC-Rome,+svm,+npt,+x2apic"])
+            .args(["-smp", &cpus.to_string(), "-m", &format!("{memory}M")])
+            .args(["-display", "none", "-vga", "none", "-nic", "none"])
+            .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
+            .args(["-chardev", &format!("socket,id=lab,fd={}", port.as_raw_fd())])
+            .args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=lab,name=lab"])
+            .arg("-kernel")
+            .arg(parts.kernel())
+            .args(["-initrd", &format!("/dev/fd/{}", initramfs.as_raw_fd())])
+            .args(["-append", "console=ttyS0 quiet panic=-1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C is for xtask alone; the machine goes down with it.
+            .process_group(0);
+        child::ends_with_us(&mut command, Signal::SIGKILL);
+        pass_on(&mut command, [port, initramfs]);
+
+        let mut process = command.spawn().context("starting QEMU")?;
+        if let Some(output) = process.stdout.take() {
+            console.follow(output, verbose);
+        }
+        if let Some(errors) = process.stderr.take() {
+            console.follow(errors, verbose);
+        }
+        Ok((Self { process }, ours))
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // Both fail only for a process that is already gone and waited for.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Lets the child inherit these descriptors under their own numbers. They are owned by the
+/// command: dropped with it, so that the child holds the only copies.
+fn pass_on<const N: usize>(command: &mut Command, fds: [OwnedFd; N]) {
+    let keep_open = move || {
+        for fd in &fds {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe { command.pre_exec(keep_open) };
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What cargo knows about the workspace.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+/// The part of `cargo metadata` that matters here.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Workspace {
+    /// Where cargo puts what it builds.
+    pub(crate) target_directory: PathBuf,
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    name: String,
+    targets: Vec<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+impl Workspace {
+    /// Asks cargo about the workspace in `folder`.
+    pub(crate) fn load(folder: &Path) -> Result<Self> {
+        let output = cargo()
+            .args(["metadata", "--no-deps", "--format-version=1"])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("starting cargo")?;
+        ensure!(
+            output.status.success(),
+            "`cargo metadata` fails in {}",
+            folder.display()
+        );
+        serde_json::from_slice(&output.stdout).context("reading `cargo metadata`")
+    }
+
+    /// The package that has the binary `name`.
+    pub(crate) fn package_of_binary(&self, name: &str) -> Option<&str> {
+        self.packages
+            .iter()
+            .find(|package| package.targets.iter().any(|target| target.is_binary(name)))
+            .map(|package| package.name.as_str())
+    }
+}
+
+impl Target {
+    fn is_binary(&self, name: &str) -> bool {
+        self.name == name && self.kind.iter().any(|kind| kind == "bin")
+    }
+}
+
+/// The workspace's folder. Cargo says at run time where the xtask is that it runs; what was true
+/// when it was compiled may be another clone's.
+pub(crate) fn root() -> PathBuf {
+    let manifest = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest
+        .parent()
+        .map_or_else(|| manifest.clone(), Path::to_path_buf)
+}
+
+/// The cargo that runs us.
+pub(crate) fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
