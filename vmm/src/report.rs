@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! How a run ended and what its vCPUs did: the data behind the table and the JSON document.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+/// Everything known about a run that has ended.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct RunReport {
+    /// What ran the vCPUs: `kvm`.
+    pub accel: &'static str,
+    /// The PMU that the guest found.
+    pub pmu: Option<PmuSummary>,
+    /// From the first entry into the guest to its end.
+    pub wall_time_ns: u64,
+    /// One entry a vCPU, in the order of their ids.
+    pub vcpus: Vec<VcpuReport>,
+    /// How the run ended.
+    pub exit: Exit,
+}
+
+/// The PMU that the guest found.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PmuSummary {
+    /// The model's name, as on the command line.
+    pub model: &'static str,
+    /// Where the counts come from; modelled, not measured, says so.
+    pub source: &'static str,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exit {
+    /// The kind of end.
+    pub reason: ExitReason,
+    /// The guest's exit code, if it gave one.
+    pub code: Option<u32>,
+    /// The vCPU that ended the run, if one did.
+    pub vcpu: Option<u32>,
+    /// One line for the user, where the reason alone does not say enough.
+    pub message: Option<String>,
+}
+
+/// The kinds of end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ExitReason {
+    /// The guest gave an exit code.
+    GuestExit,
+    /// The guest shut its machine down without a code.
+    GuestShutdown,
+    /// A vCPU of the guest triple-faulted.
+    TripleFault,
+    /// A vCPU could not go on: the accelerator or its thread failed.
+    VcpuFailure,
+    /// The run's time was up.
+    Timeout,
+    /// Input or output of the VMM itself failed.
+    HostIo,
+    /// Whoever started the run stopped it.
+    Stopped,
+    /// SIGINT arrived.
+    Interrupted,
+    /// SIGTERM arrived.
+    Terminated,
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GuestExit => "The guest ended the run",
+            Self::GuestShutdown => "The guest shut down without a code",
+            Self::TripleFault => "The guest triple-faulted",
+            Self::VcpuFailure => "A vCPU failed",
+            Self::Timeout => "The time was up",
+            Self::HostIo => "Input or output failed",
+            Self::Stopped => "Stopped",
+            Self::Interrupted => "Interrupted (SIGINT)",
+            Self::Terminated => "Terminated (SIGTERM)",
+        })
+    }
+}
+
+impl Exit {
+    /// An end that needs no more than its kind.
+    pub const fn new(reason: ExitReason) -> Self {
+        Self {
+            reason,
+            code: None,
+            vcpu: None,
+            message: None,
+        }
+    }
+
+    /// The guest's own end, with its code.
+    pub const fn guest(code: u32) -> Self {
+        Self {
+            reason: ExitReason::GuestExit,
+            code: Some(code),
+            vcpu: None,
+            message: None,
+        }
+    }
+
+    /// The same end, said to come from this vCPU.
+    #[must_use]
+    pub fn on_vcpu(self, id: u32) -> Self {
+        Self {
+            vcpu: Some(id),
+            ..self
+        }
+    }
+
+    /// The same end with a line for the user.
+    #[must_use]
+    pub fn with_message(self, message: impl Into<String>) -> Self {
+        Self {
+            message: Some(message.into()),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)?;
+        if let Some(code) = self.code {
+            write!(f, " with code {code}")?;
+        }
+        if let Some(vcpu) = self.vcpu {
+            write!(f, " (vCPU {vcpu})")?;
+        }
+        if let Some(message) = &self.message {
+            write!(f, ": {message}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What one vCPU did.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct VcpuReport {
+    /// Its index, which is its APIC id too.
+    pub id: u32,
+    /// Time spent in the guest; None where nobody measured it.
+    pub guest_time_ns: Option<u64>,
+    /// Exits to the VMM by kind, kinds that did not occur left out.
+    pub exits: BTreeMap<&'static str, u64>,
+    /// Overflow interrupts delivered to the guest.
+    pub pmis: u64,
+    /// Overflows that the guest could see.
+    pub overflows: u64,
+    /// Overflow interrupts not delivered because the guest had masked them.
+    pub masked: u64,
+    /// Overflow interrupts whose LVT entry names no vector and no NMI.
+    pub undeliverable: u64,
+    /// Overflow interrupts held back by the minimum re-arm interval.
+    pub throttles: u64,
+    /// How late overflow interrupts were.
+    pub skid: SkidReport,
+    /// One entry a counter.
+    pub counters: Vec<CounterReport>,
+    /// Event selects the guest enabled that cannot be counted here, as raw values.
+    pub unsupported_selects: Vec<u64>,
+}
+
+/// How late overflow interrupts were, in the events counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SkidReport {
+    /// Overflows measured.
+    pub count: u64,
+    /// The worst; None without any.
+    pub max_cycles: Option<u64>,
+    /// The mean; None without any.
+    pub mean_cycles: Option<u64>,
+}
+
+/// What one counter did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CounterReport {
+    /// The counter's number, as RDPMC takes it.
+    pub index: usize,
+    /// Events counted in all, whatever the guest wrote into the counter in between.
+    pub counted: u64,
+    /// How often it overflowed.
+    pub overflows: u64,
+}
