@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! `cargo xtask lab`: one command, or a shell, where a real KVM is.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use lab_agent::wire::Exit;
 
 use crate::build;
-use crate::lab::{Around, Ended, Input, Stream};
-use crate::machine::{Arg, Machine};
+use crate::host;
+use crate::host_kvm::{OnArgs, Place};
+use crate::job::{Arg, Around, Ended, Input, Stream};
+use crate::machine::{self, Machine};
 use crate::say;
 use crate::terminal::Raw;
 use crate::workspace::{self, Workspace};
@@ -27,7 +31,8 @@ const BROKEN_PIPE_CODE: i32 = 141;
 /// Run a command in the KVM lab, or a shell without one.
 ///
 /// The lab is a small Linux with a real /dev/kvm in an emulated machine; it is booted for the
-/// command and gone afterwards. Standard input, output and error are the command's, its exit code
+/// command and gone afterwards. Where this host's own KVM is usable, the command runs on it
+/// directly. Standard input, output and error are the command's, its exit code
 /// is passed on (128 + number for a signal). 124 means the deadline, 125 that the lab failed.
 ///
 /// CMD is a static program: a path, or the name of a binary of this workspace such as
@@ -36,6 +41,9 @@ const BROKEN_PIPE_CODE: i32 = 141;
 /// environment is a folder whose files come back.
 #[derive(Debug, Args)]
 pub(crate) struct LabArgs {
+    #[command(flatten)]
+    on: OnArgs,
+
     /// Where the files go that the command leaves below $OUT; made only if there are any.
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
@@ -64,7 +72,9 @@ pub(crate) fn run(args: &LabArgs) -> Result<u8> {
     };
     let mut argv = vec![program_arg(program)?];
     argv.extend(rest.iter().map(|arg| Arg::from_command_line(arg)));
-    let mut machine = Machine::start(&argv, args.verbose)?;
+    let place = args.on.decide();
+    machine::check_program(place, &argv[0])?;
+    let mut machine = Machine::start(place, &argv, args.verbose)?;
     let deadline = Some(Duration::from_secs(args.deadline));
     let input = Input::Ours;
     let around = Around {
@@ -80,7 +90,11 @@ pub(crate) fn run(args: &LabArgs) -> Result<u8> {
 /// A shell: on our terminal if there is one, else for a script on standard input.
 fn shell(args: &LabArgs) -> Result<u8> {
     let argv = [Arg::Text("sh".into())];
-    let mut machine = Machine::start(&argv, args.verbose)?;
+    let place = args.on.decide();
+    if place == Place::Host {
+        return host_shell();
+    }
+    let mut machine = Machine::start(place, &argv, args.verbose)?;
     let raw = Raw::enter()?;
     let (input, deadline) = match raw {
         Some(_) => (Input::Terminal, None),
@@ -95,6 +109,14 @@ fn shell(args: &LabArgs) -> Result<u8> {
     let ended = machine.run(&argv, raw.as_ref().map(|_| Raw::size()), around);
     drop(raw);
     exit_code(&machine, ended?, args.deadline)
+}
+
+/// On a host with a usable KVM the shell is the user's own.
+fn host_shell() -> Result<u8> {
+    let shell = env::var_os("SHELL").unwrap_or_else(|| "sh".into());
+    let status = Command::new(&shell).status();
+    let status = status.with_context(|| format!("starting {}", shell.display()))?;
+    Ok(host::exit(status).shell_code())
 }
 
 /// Our own streams; when nobody reads them any more, there is no reason to go on.
@@ -118,7 +140,7 @@ fn exit_code(machine: &Machine, ended: Ended, deadline: u64) -> Result<u8> {
             say::step(format_args!(
                 "the command was ended at its deadline of {deadline} s"
             ));
-            say::step(machine.console_tail());
+            machine.explain();
             Ok(DEADLINE_CODE)
         }
     }

@@ -15,13 +15,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use lab_agent::wire::{self, Decoder, Exit, Message, Reply, Request, Run};
+use lab_agent::wire::{self, Decoder, Message, Reply, Request, Run};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::build;
 use crate::cache::Parts;
 use crate::console::Console;
 use crate::initramfs::Initramfs;
+use crate::job::{Around, Ended, Input, Stream};
 use crate::qemu::Qemu;
 use crate::say;
 use crate::terminal::HANG_UP;
@@ -45,45 +46,6 @@ pub(crate) struct LabFile {
     pub(crate) host: PathBuf,
     /// Where it is in the lab.
     pub(crate) lab: String,
-}
-
-/// Which of its two streams a command wrote to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
-    /// Standard output.
-    Out,
-    /// Standard error.
-    Err,
-}
-
-/// Where a command's input comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// Our own standard input.
-    Ours,
-    /// The same, a terminal in raw mode: [`HANG_UP`] ends the lab.
-    Terminal,
-}
-
-/// What becomes of a command in the lab.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// It ended by itself.
-    Exit(Exit),
-    /// The deadline ended it.
-    Deadline,
-}
-
-/// A command's surroundings: input, output, files, time.
-pub(crate) struct Around<'a> {
-    /// Its standard input.
-    pub(crate) input: Input,
-    /// Takes its output.
-    pub(crate) output: &'a mut dyn FnMut(Stream, &[u8]),
-    /// Where the files go that it leaves below its output directory.
-    pub(crate) out: &'a Path,
-    /// When it is ended.
-    pub(crate) deadline: Option<Duration>,
 }
 
 /// A booted lab; dropped, it is gone.
@@ -132,6 +94,7 @@ impl Lab {
         let deadline = around.deadline.map(|deadline| Instant::now() + deadline);
         self.send(&Request::Run(run))?;
         match around.input {
+            Input::Empty => self.send(&Request::CloseStdin)?,
             Input::Ours => self.requests.clone().forward_stdin(None),
             Input::Terminal => self.requests.clone().forward_stdin(Some(HANG_UP)),
         }

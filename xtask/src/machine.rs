@@ -1,75 +1,108 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A machine with a usable KVM to run commands on: the lab.
+//! Where commands find a usable KVM: the lab or this very host, with one way to run them.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use lab_agent::wire::Run;
 
-use crate::lab::{self, Around, Ended, Lab, LabFile};
+use crate::host;
+use crate::host_kvm::Place;
+use crate::job::{Arg, Around, Ended, expand_out};
+use crate::lab::{self, Lab, LabFile};
+use crate::say;
 
-/// One argument of a command, as it is on the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Arg {
-    /// Passed as it is, but for `$OUT`.
-    Text(OsString),
-    /// A file, after some text such as `--kernel=`.
-    File {
-        /// The text before the path.
-        prefix: OsString,
-        /// The file's path on the host.
-        path: PathBuf,
+/// A place with a KVM that is ready for commands.
+pub(crate) enum Machine {
+    /// A booted lab and where the host's files are in it.
+    Lab {
+        /// The lab.
+        lab: Lab,
+        /// From paths on the host to paths in the lab.
+        files: BTreeMap<PathBuf, String>,
     },
+    /// This host.
+    Host,
 }
 
-impl Arg {
-    /// A file alone.
-    pub(crate) fn file(path: impl Into<PathBuf>) -> Self {
-        Self::File {
-            prefix: OsString::new(),
-            path: path.into(),
+impl Machine {
+    /// Gets the place ready for commands made of `args`; no other files can be named later.
+    pub(crate) fn start<'a>(
+        place: Place,
+        args: impl IntoIterator<Item = &'a Arg>,
+        verbose: bool,
+    ) -> Result<Self> {
+        if place == Place::Host {
+            return Ok(Self::Host);
         }
+        let files = lab_files(args);
+        let carried: Vec<LabFile> = files
+            .iter()
+            .map(|(host, lab)| LabFile {
+                host: host.clone(),
+                lab: lab.clone(),
+            })
+            .collect();
+        Ok(Self::Lab {
+            lab: Lab::boot(&carried, verbose)?,
+            files,
+        })
     }
 
-    /// An argument from the command line: names a file if there is one of that name.
-    pub(crate) fn from_command_line(text: &OsStr) -> Self {
-        if Path::new(text).is_file() {
-            return Self::file(text);
-        }
-        let bytes = text.as_bytes();
-        if let Some(equals) = bytes.iter().position(|&byte| byte == b'=') {
-            let (prefix, path) = bytes.split_at(equals + 1);
-            let path = Path::new(OsStr::from_bytes(path));
-            if path.is_file() {
-                let prefix = OsStr::from_bytes(prefix).to_owned();
-                return Self::File {
-                    prefix,
-                    path: path.to_owned(),
-                };
+    /// Runs one command to its end, on a terminal of that size if one is given.
+    pub(crate) fn run(
+        &mut self,
+        argv: &[Arg],
+        terminal: Option<(u16, u16)>,
+        around: Around<'_>,
+    ) -> Result<Ended> {
+        match self {
+            Self::Lab { lab, files } => {
+                let argv = argv
+                    .iter()
+                    .map(|arg| in_lab(files, arg))
+                    .collect::<Result<_>>()?;
+                let env = passed_environment();
+                lab.run(
+                    Run {
+                        argv,
+                        env,
+                        cwd: b"/".to_vec(),
+                        terminal,
+                    },
+                    around,
+                )
             }
+            Self::Host => on_host(argv, around),
         }
-        Self::Text(text.to_owned())
+    }
+
+    /// Says on stderr what there is to know about a command that went wrong.
+    pub(crate) fn explain(&self) {
+        if let Self::Lab { lab, .. } = self {
+            say::step(lab.console_tail());
+        }
     }
 }
 
-/// Replaces every `$OUT` in an argument.
-fn expand_out(text: &OsStr, out: &OsStr) -> OsString {
-    const NAME: &[u8] = b"$OUT";
-    let mut rest = text.as_bytes();
-    let mut expanded = Vec::new();
-    while let Some(at) = rest.windows(NAME.len()).position(|window| window == NAME) {
-        expanded.extend_from_slice(&rest[..at]);
-        expanded.extend_from_slice(out.as_bytes());
-        rest = &rest[at + NAME.len()..];
+/// Fails for a program that cannot run in the lab because it needs shared libraries.
+pub(crate) fn check_program(place: Place, program: &Arg) -> Result<()> {
+    if let (Place::Lab, Arg::File { path, .. }) = (place, program) {
+        ensure!(
+            !is_dynamic(path)?,
+            "{} needs shared libraries, which the lab has not: build it with \
+             RUSTFLAGS='-C target-feature=+crt-static' --target x86_64-unknown-linux-gnu",
+            path.display()
+        );
     }
-    expanded.extend_from_slice(rest);
-    OsString::from_vec(expanded)
+    Ok(())
 }
 
 /// Where each host file is in the lab: in a folder of its own, so that equal names do not clash.
@@ -87,77 +120,53 @@ fn lab_files<'a>(args: impl IntoIterator<Item = &'a Arg>) -> BTreeMap<PathBuf, S
     files
 }
 
-/// A lab and the files it was given.
-pub(crate) struct Machine {
-    lab: Lab,
-    files: BTreeMap<PathBuf, String>,
+/// The argument as the lab must see it.
+fn in_lab(files: &BTreeMap<PathBuf, String>, arg: &Arg) -> Result<Vec<u8>> {
+    Ok(match arg {
+        Arg::Text(text) => expand_out(text, OsStr::new(lab::OUT)).into_vec(),
+        Arg::File { prefix, path } => {
+            let file = files.get(path);
+            let file = file.with_context(|| format!("{} is not in the lab", path.display()))?;
+            [prefix.as_bytes(), file.as_bytes()].concat()
+        }
+    })
 }
 
-impl Machine {
-    /// Boots a lab with all files that `args` name; commands run in it may name only these.
-    pub(crate) fn start<'a>(
-        args: impl IntoIterator<Item = &'a Arg>,
-        verbose: bool,
-    ) -> Result<Self> {
-        let files = lab_files(args);
-        let carried: Vec<LabFile> = files
-            .iter()
-            .map(|(host, lab)| LabFile {
-                host: host.clone(),
-                lab: lab.clone(),
-            })
-            .collect();
-        Ok(Self {
-            lab: Lab::boot(&carried, verbose)?,
-            files,
-        })
-    }
-
-    /// Runs one command to its end.
-    pub(crate) fn run(
-        &mut self,
-        argv: &[Arg],
-        terminal: Option<(u16, u16)>,
-        around: Around<'_>,
-    ) -> Result<Ended> {
-        if let Some(Arg::File { path, .. }) = argv.first() {
-            ensure!(
-                !is_dynamic(path)?,
-                "{} needs shared libraries, which the lab has not: build it with \
-                 RUSTFLAGS='-C target-feature=+crt-static' --target x86_64-unknown-linux-gnu",
-                path.display()
-            );
+/// Runs a command here, with an output directory like the lab's.
+fn on_host(argv: &[Arg], around: Around<'_>) -> Result<Ended> {
+    let left = tempfile::tempdir().context("making an output directory")?;
+    let argv = argv.iter().map(|arg| match arg {
+        Arg::Text(text) => expand_out(text, left.path().as_os_str()),
+        Arg::File { prefix, path } => {
+            let mut arg = prefix.clone();
+            arg.push(path);
+            arg
         }
-        let argv = argv
-            .iter()
-            .map(|arg| self.in_lab(arg))
-            .collect::<Result<_>>()?;
-        let run = Run {
-            argv,
-            env: passed_environment(),
-            cwd: b"/".to_vec(),
-            terminal,
-        };
-        self.lab.run(run, around)
-    }
+    });
+    let argv: Vec<OsString> = argv.collect();
+    let (program, args) = argv.split_first().context("no program named")?;
+    let mut command = Command::new(program);
+    command.args(args).env("OUT", left.path());
+    let out = around.out;
+    let ended = host::run(command, around.input, around.output, around.deadline)?;
+    bring_back(left.path(), out).with_context(|| format!("writing {}", out.display()))?;
+    Ok(ended)
+}
 
-    /// The console's last lines, for messages about what went wrong.
-    pub(crate) fn console_tail(&self) -> String {
-        self.lab.console_tail()
+/// Copies the regular files below `from`, making folders only for them.
+fn bring_back(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            bring_back(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            fs::create_dir_all(to)?;
+            fs::copy(entry.path(), target)?;
+        }
     }
-
-    fn in_lab(&self, arg: &Arg) -> Result<Vec<u8>> {
-        Ok(match arg {
-            Arg::Text(text) => expand_out(text, OsStr::new(lab::OUT)).into_vec(),
-            Arg::File { prefix, path } => {
-                let file = self.files.get(path);
-                let file = file.with_context(|| format!("{} is not in the lab", path.display()))?;
-                let mut arg = prefix.clone().into_vec();
-                arg.extend_from_slice(file.as_bytes());
-                arg
-            }
-        })
-    }
+    Ok(())
 }
 
 /// What of our environment a command in the lab may want to see.
@@ -207,40 +216,10 @@ fn has_interpreter(file: &[u8]) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use lab_agent::wire::Exit;
 
     use super::*;
-
-    #[test]
-    fn out_is_expanded_wherever_it_stands() {
-        let expand = |text: &str| expand_out(OsStr::new(text), OsStr::new("/out"));
-        assert_eq!(expand("$OUT"), "/out");
-        assert_eq!(expand("--log=$OUT/a:$OUT/b"), "--log=/out/a:/out/b");
-        assert_eq!(expand("$OU T$"), "$OU T$");
-    }
-
-    #[test]
-    fn arguments_that_name_files_are_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kernel.elf");
-        let missing = folder.path().join("none");
-        fs::write(&path, "").unwrap();
-        let arg = |text: &OsStr| Arg::from_command_line(text);
-        assert_eq!(arg(path.as_os_str()), Arg::file(&path));
-        let mut option = OsString::from("--kernel=");
-        option.push(&path);
-        assert_eq!(
-            arg(&option),
-            Arg::File {
-                prefix: "--kernel=".into(),
-                path: path.clone()
-            }
-        );
-        assert_eq!(arg(missing.as_os_str()), Arg::Text(missing.into()));
-        // A folder is no file.
-        let folder = folder.path().as_os_str();
-        assert_eq!(arg(folder), Arg::Text(folder.to_owned()));
-    }
+    use crate::job::Input;
 
     #[test]
     fn files_of_equal_names_do_not_clash() {
@@ -249,6 +228,47 @@ mod tests {
         assert_eq!(files.len(), 2);
         assert_ne!(files[Path::new("/a/x")], files[Path::new("/b/x")]);
         assert!(files.values().all(|path| path.ends_with("/x")));
+    }
+
+    #[test]
+    fn arguments_get_the_labs_paths() {
+        let kernel = Arg::File {
+            prefix: "--kernel=".into(),
+            path: "/a/k.elf".into(),
+        };
+        let files = lab_files([&kernel]);
+        assert_eq!(in_lab(&files, &kernel).unwrap(), b"--kernel=/files/0/k.elf");
+        assert_eq!(
+            in_lab(&files, &Arg::Text("$OUT/x".into())).unwrap(),
+            b"/out/x"
+        );
+        assert!(in_lab(&files, &Arg::file("/b/k.elf")).is_err());
+    }
+
+    #[test]
+    fn commands_on_the_host_have_an_output_directory_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let run = |script: &str| {
+            let argv = ["sh", "-c", script].map(|arg| Arg::Text(arg.into()));
+            let output = &mut |_, _: &[u8]| {};
+            on_host(
+                &argv,
+                Around {
+                    input: Input::Empty,
+                    output,
+                    out: &out,
+                    deadline: None,
+                },
+            )
+        };
+        assert_eq!(
+            run("mkdir $OUT/empty; exit 3").unwrap(),
+            Ended::Exit(Exit::Code(3))
+        );
+        assert!(!out.exists(), "made for nothing");
+        run("mkdir $OUT/a && echo 1 > \"$OUT\"/a/b").unwrap();
+        assert_eq!(fs::read(out.join("a/b")).unwrap(), b"1\n");
     }
 
     #[test]

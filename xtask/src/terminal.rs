@@ -50,7 +50,11 @@ impl Raw {
         // SAFETY: the call writes one winsize to the place it is given. If it fails, the usual
         // size stays in it.
         let _ = unsafe { ioctl::tiocgwinsz(libc::STDIN_FILENO, &raw mut size) };
-        (size.ws_row, size.ws_col)
+        // A pseudo terminal that nobody has told its size says 0.
+        (
+            if size.ws_row == 0 { 24 } else { size.ws_row },
+            if size.ws_col == 0 { 80 } else { size.ws_col },
+        )
     }
 }
 
