@@ -2,8 +2,9 @@
 //! The rules the registers keep. The tests that hold a rule carry its number.
 //!
 //! The register files are pure state machines: every access of the guest and every entry to it is
-//! a call, time and counts come in through [`CounterSource`] and [`Nanos`], interrupts go out through [`PmiSink`](crate::PmiSink). This module has
-//! no items of its own to call; [`VcpuPmu`](crate::VcpuPmu) is the door.
+//! a call, time and counts come in through [`CounterSource`] and [`Nanos`], interrupts go out
+//! through [`PmiSink`](crate::PmiSink). This module has no items of its own to call;
+//! [`VcpuPmu`](crate::VcpuPmu) is the door.
 //!
 //! "SDM" is the Intel 64 and IA-32 Architectures Software Developer's Manual. Its chapter
 //! "Performance Monitoring" has been number 18, 19, 20 and 21 of volume 3B as editions went by, so
