@@ -32,6 +32,7 @@ pub mod idt;
 pub mod mem;
 pub mod msr;
 pub mod pmu;
+pub mod probe;
 pub mod random;
 pub mod serial;
 pub mod session;

@@ -43,6 +43,12 @@ pub fn tsc_hz() -> Option<u64> {
     None
 }
 
+/// TSC ticks in about so many milliseconds: as if the TSC ran at 1 GHz where CPUID does not say.
+#[must_use]
+pub fn ticks_ms(ms: u64) -> u64 {
+    tsc_hz().unwrap_or(1_000_000_000) / 1000 * ms
+}
+
 /// For limits where CPUID does not say: more than any TSC ticks, so never too short.
 const FAST_TSC: u64 = 5_000_000_000;
 

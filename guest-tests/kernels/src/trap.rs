@@ -101,6 +101,30 @@ impl TrapFrame {
         }
     }
 
+    /// Gives all general registers but RSP values that tell them apart.
+    pub fn set_patterns(&mut self) {
+        let registers = [
+            &mut self.rax,
+            &mut self.rbx,
+            &mut self.rcx,
+            &mut self.rdx,
+            &mut self.rsi,
+            &mut self.rdi,
+            &mut self.rbp,
+            &mut self.r8,
+            &mut self.r9,
+            &mut self.r10,
+            &mut self.r11,
+            &mut self.r12,
+            &mut self.r13,
+            &mut self.r14,
+            &mut self.r15,
+        ];
+        for (number, register) in (1..).zip(registers) {
+            *register = 0x8765_4321_0fed_cba9_u64.wrapping_mul(2 * number + 1);
+        }
+    }
+
     /// Whether this is code at CPL 3.
     #[must_use]
     pub fn is_user(&self) -> bool {

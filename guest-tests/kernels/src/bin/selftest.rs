@@ -4,11 +4,11 @@
 #![no_std]
 #![no_main]
 
-use core::arch::global_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use rt::cpu::{rflags, selector};
 use rt::mem::{self, Access};
+use rt::probe::{self, BOTH, Cpl};
 use rt::tap::Outcome;
 use rt::trap::{self, TrapFrame, Verdict, vector};
 use rt::{apic, check, check_eq, cpu, msr, session, smp, time};
@@ -30,49 +30,6 @@ fn main() {
     ]);
 }
 
-global_asm!(
-    r#"
-    .section .user.text, "ax", @progbits
-    .global user_return
-user_return:
-    int 0x80
-    .global user_steps
-user_steps:
-    nop
-    inc rax
-    nop
-    int 0x80
-    .global user_load
-user_load:
-    mov rax, [rdi]
-    int 0x80
-
-    .section .text, "ax", @progbits
-    .global kernel_int_13
-kernel_int_13:
-    int 13
-    .global kernel_return
-kernel_return:
-    int 0x80
-    "#
-);
-
-unsafe extern "C" {
-    fn user_return();
-    fn user_steps();
-    fn user_load();
-    fn kernel_int_13();
-    fn kernel_return();
-}
-
-fn at(function: unsafe extern "C" fn()) -> u64 {
-    function as *const () as u64
-}
-
-fn user(function: unsafe extern "C" fn()) -> TrapFrame {
-    TrapFrame::user(at(function), session::user_stack())
-}
-
 fn missing_msr() -> Outcome {
     // The x2APIC has no such register.
     check_eq!(msr::try_read(0x80c), Err(msr::Gp { error: 0 }), "RDMSR");
@@ -80,64 +37,60 @@ fn missing_msr() -> Outcome {
 }
 
 fn user_code() -> Outcome {
-    let end = session::run(&user(user_return));
+    let start = probe::RETURN.start(Cpl::Three);
+    let end = session::run(&start);
     check_eq!(end.vector(), vector::RETURN, "vector");
     check_eq!(end.cs, selector::USER_CODE, "CS");
-    check_eq!(end.rip, at(user_return) + 2, "RIP");
+    check_eq!(end.rip, start.rip + 2, "RIP");
     Ok(())
 }
 
 fn supervisor_page() -> Outcome {
-    let mut start = user(user_load);
-    start.rdi = session::trap_stack() - 64;
+    let mut start = probe::LOAD.start(Cpl::Three);
+    start.r9 = session::trap_stack() - 64;
     let end = session::run(&start);
     check_eq!(
         (end.vector(), end.error),
         (vector::PAGE_FAULT, 5),
         "vector and error"
     );
-    check_eq!(cpu::cr2(), start.rdi, "CR2");
-    start.rip = at(kernel_return);
+    check_eq!(cpu::cr2(), start.r9, "CR2");
+    start = probe::JUMP.start(Cpl::Three);
+    start.r15 = probe::RETURN.address(Cpl::Zero);
     let end = session::run(&start);
     check_eq!(
         end.vector(),
         vector::PAGE_FAULT,
         "vector of a jump into the kernel"
     );
-    check_eq!(end.rip, at(kernel_return), "RIP of a jump into the kernel");
+    check_eq!(end.rip, start.r15, "RIP of a jump into the kernel");
     Ok(())
 }
 
 fn unmapped_page() -> Outcome {
-    let mut start = user(user_load);
-    start.rdi = mem::PLAYGROUND;
-    mem::set_access(start.rdi, Access::User);
+    let mut start = probe::LOAD.start(Cpl::Three);
+    start.r9 = mem::PLAYGROUND;
+    mem::set_access(start.r9, Access::User);
     check_eq!(session::run(&start).vector(), vector::RETURN, "mapped");
-    mem::set_access(start.rdi, Access::None);
+    mem::set_access(start.r9, Access::None);
     check_eq!(
         session::run(&start).vector(),
         vector::PAGE_FAULT,
         "unmapped"
     );
-    mem::set_access(start.rdi, Access::Kernel);
+    mem::set_access(start.r9, Access::Kernel);
     Ok(())
 }
 
 fn registers() -> Outcome {
-    for start in [
-        user(user_return),
-        TrapFrame::kernel(at(kernel_return), session::kernel_stack()),
-    ] {
-        let mut start = start;
-        (start.rax, start.rbx, start.rcx, start.rdx) = (1, 2, 3, 4);
-        (start.rsi, start.rdi, start.rbp, start.r8) = (5, 6, 7, 8);
-        (start.r9, start.r10, start.r11, start.r12) = (9, 10, 11, 12);
-        (start.r13, start.r14, start.r15) = (13, 14, 15);
+    for cpl in BOTH {
+        let mut start = probe::RETURN.start(cpl);
+        start.set_patterns();
         start.rflags |= rflags::ARITHMETIC | rflags::DF | rflags::AC | rflags::ID;
         let end = session::run(&start);
         start.rip += 2;
         start.vector = u64::from(vector::RETURN);
-        check_eq!(end, start, "registers");
+        check_eq!(end, start, "registers at CPL {cpl:?}");
     }
     Ok(())
 }
@@ -153,17 +106,18 @@ fn on_step(_: &mut TrapFrame) -> Verdict {
 
 fn single_steps() -> Outcome {
     trap::hook(vector::DEBUG, on_step);
-    let mut start = user(user_steps);
+    let mut start = probe::SPIN.start(Cpl::Three);
+    start.r8 = 2;
     start.rflags |= rflags::TF;
     let end = session::run(&start);
     trap::unhook(vector::DEBUG);
     check_eq!(end.vector(), vector::RETURN, "vector");
-    check_eq!(STEPS.load(Ordering::Relaxed), 3, "steps");
+    check_eq!(STEPS.load(Ordering::Relaxed), 4, "steps");
     Ok(())
 }
 
 fn int_13() -> Outcome {
-    let start = TrapFrame::kernel(at(kernel_int_13), session::kernel_stack());
+    let start = probe::INT_13.start(Cpl::Zero);
     let end = session::run(&start);
     check_eq!(
         (end.vector(), end.rip),
