@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Every CPU has a PMU of its own.
+
+#![no_std]
+#![no_main]
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use rt::apic::{LVTPC, PmiDelivery};
+use rt::msr::{read, write};
+use rt::pmu::{self, ALL, COUNTERS, counter, select, set_counter, set_select};
+use rt::smp::{self, Meeting};
+use rt::sync::PerCpu;
+use rt::tap::Outcome;
+use rt::trap::{self, Verdict, vector};
+use rt::{MAX_CPUS, check, check_eq, cpu, diag, time};
+
+rt::kernel!(main);
+
+fn main() {
+    rt::tap::run(&[
+        ("there is more than one CPU", several_cpus),
+        ("the same MSR holds each CPU's own value", own_values),
+        ("a counter is enabled on one CPU only", enabled_on_one),
+        (
+            "a counter does not move for another CPU's work",
+            others_work,
+        ),
+        ("all CPUs count at once", all_at_once),
+        (
+            "one CPU starts and stops while another counts on",
+            start_and_stop,
+        ),
+        ("an overflow shows on its own CPU only", own_overflow),
+        ("a PMI arrives on its own CPU only", own_pmi),
+    ]);
+}
+
+static MEETING: Meeting = Meeting::new();
+
+fn meet() -> Outcome {
+    MEETING.wait(cpu::count())
+}
+
+fn several_cpus() -> Outcome {
+    let count = smp::start_all()?;
+    check!(count >= 2, "only {count}: this kernel wants two");
+    smp::on_each(|| {
+        pmu::reset();
+        Ok(())
+    })
+}
+
+fn own_values() -> Outcome {
+    smp::together(|| {
+        let own = (cpu::current() as u64 + 1) * 1_000;
+        for n in 0..COUNTERS {
+            set_counter(n, own + u64::from(n));
+            // Pin control changes nothing that counts.
+            set_select(n, (own & 0xff) << 8 | u64::from(n));
+        }
+        pmu::set_global(own & ALL);
+        meet()?;
+        for n in 0..COUNTERS {
+            check_eq!(counter(n), own + u64::from(n), "counter {n}");
+            let select = (own & 0xff) << 8 | u64::from(n);
+            check_eq!(read(pmu::PERFEVTSEL0 + n), select, "event select {n}");
+        }
+        check_eq!(read(pmu::GLOBAL_CTRL), own & ALL, "GLOBAL_CTRL");
+        pmu::reset();
+        Ok(())
+    })
+}
+
+fn enabled_on_one() -> Outcome {
+    for which in 0..cpu::count() {
+        ENABLED.store(which as u64, Relaxed);
+        smp::together(|| {
+            pmu::reset();
+            let own = ENABLED.load(Relaxed) == cpu::current() as u64;
+            if own {
+                set_select(0, select::CYCLES);
+            }
+            time::busy(time::ticks_ms(3));
+            check_eq!(counter(0) != 0, own, "whether the counter moved");
+            pmu::reset();
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+static ENABLED: AtomicU64 = AtomicU64::new(0);
+static COUNTS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; MAX_CPUS]);
+
+fn start_counting() -> Outcome {
+    pmu::reset();
+    set_select(0, select::CYCLES);
+    Ok(())
+}
+
+fn note_count() -> Outcome {
+    COUNTS.store(counter(0), Relaxed);
+    pmu::reset();
+    Ok(())
+}
+
+fn others_work() -> Outcome {
+    // CPU 1 counts but halts, waiting for work, while CPU 0 is busy; then the other way round.
+    smp::run_on(1, start_counting)?;
+    start_counting()?;
+    time::busy(time::ticks_ms(100));
+    note_count()?;
+    smp::run_on(1, note_count)?;
+    let (busy, idle) = (COUNTS[0].load(Relaxed), COUNTS[1].load(Relaxed));
+    diag!("CPU 0 busy: {busy} cycles there, {idle} on CPU 1");
+    check!(
+        idle * 3 < busy,
+        "halted CPU 1 counted {idle}, busy CPU 0 {busy}"
+    );
+
+    smp::start(1, || {
+        start_counting()?;
+        time::busy(time::ticks_ms(100));
+        note_count()
+    });
+    start_counting()?;
+    rt::apic::halt_for(time::ticks_ms(100));
+    note_count()?;
+    smp::finish(1)?;
+    let (idle, busy) = (COUNTS[0].load(Relaxed), COUNTS[1].load(Relaxed));
+    diag!("CPU 1 busy: {busy} cycles there, {idle} on CPU 0");
+    check!(
+        idle * 3 < busy,
+        "halted CPU 0 counted {idle}, busy CPU 1 {busy}"
+    );
+    Ok(())
+}
+
+fn all_at_once() -> Outcome {
+    smp::together(|| {
+        start_counting()?;
+        meet()?;
+        let (before, start) = (counter(0), time::tsc());
+        time::busy(time::ticks_ms(100));
+        let (passed, counted) = (time::tsc() - start, counter(0) - before);
+        pmu::reset();
+        diag!(
+            "CPU {}: {counted} cycles in {passed} TSC ticks",
+            cpu::current()
+        );
+        // Half, because the host may have fewer CPUs free than the guest.
+        check!(
+            counted * 2 > passed,
+            "{counted} cycles in {passed} TSC ticks"
+        );
+        check!(
+            counted * 100 <= passed * 101,
+            "{counted} cycles in {passed} TSC ticks"
+        );
+        Ok(())
+    })
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn start_and_stop() -> Outcome {
+    STOP.store(false, Relaxed);
+    smp::start(1, || {
+        start_counting()?;
+        let mut last = counter(0);
+        while !STOP.load(Relaxed) {
+            time::busy(time::ticks_ms(1));
+            let now = counter(0);
+            check!(now > last, "{now} after {last}: stopped by the other CPU?");
+            last = now;
+        }
+        pmu::reset();
+        Ok(())
+    });
+    for round in 0..20 {
+        pmu::reset();
+        set_select(0, select::CYCLES);
+        time::busy(time::ticks_ms(1));
+        set_select(0, 0);
+        let stopped = counter(0);
+        time::busy(time::ticks_ms(1));
+        let now = counter(0);
+        if stopped == 0 || stopped != now {
+            STOP.store(true, Relaxed);
+            smp::finish(1)?;
+            rt::fail!("round {round}: counted {stopped}, after the stop {now}");
+        }
+    }
+    STOP.store(true, Relaxed);
+    smp::finish(1)
+}
+
+fn own_overflow() -> Outcome {
+    for which in 0..cpu::count() {
+        ENABLED.store(which as u64, Relaxed);
+        smp::together(|| {
+            pmu::reset();
+            meet()?;
+            let own = ENABLED.load(Relaxed) == cpu::current() as u64;
+            if own {
+                pmu::set_period(2, 1000);
+                set_select(2, select::CYCLES);
+                let done = time::wait_ms(5_000, || pmu::status() != 0);
+                check!(done, "no overflow within 5 s");
+            }
+            meet()?;
+            check_eq!(pmu::status(), if own { 1 << 2 } else { 0 }, "GLOBAL_STATUS");
+            pmu::reset();
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+static PMIS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; MAX_CPUS]);
+
+fn own_pmi() -> Outcome {
+    let on_pmi = |_: &mut _| {
+        PMIS.fetch_add(1, Relaxed);
+        Verdict::Resume
+    };
+    trap::hook(vector::PMI, on_pmi);
+    trap::hook(vector::NMI, on_pmi);
+    for which in 0..cpu::count() {
+        PMIS.0.iter().for_each(|pmis| pmis.store(0, Relaxed));
+        ENABLED.store(which as u64, Relaxed);
+        smp::together(|| {
+            pmu::reset();
+            let own = ENABLED.load(Relaxed) == cpu::current() as u64;
+            let how = if cpu::current() == 0 {
+                PmiDelivery::Vector
+            } else {
+                PmiDelivery::Nmi
+            };
+            write(LVTPC, how.lvtpc());
+            meet()?;
+            if own {
+                pmu::set_period(0, 1000);
+                set_select(0, select::CYCLES_INT);
+                let done = time::wait_ms(5_000, || PMIS.load(Relaxed) != 0);
+                check!(done, "no PMI within 5 s");
+            }
+            meet()?;
+            time::busy(time::ticks_ms(2));
+            check_eq!(PMIS.load(Relaxed), u64::from(own), "PMIs");
+            pmu::reset();
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
