@@ -76,7 +76,7 @@ fn static_cargo(workspace: &Workspace, subcommand: &str) -> Command {
 }
 
 /// Runs a building cargo command; what it built that can be run.
-fn executables(mut command: Command) -> Result<Vec<Executable>> {
+pub(crate) fn executables(mut command: Command) -> Result<Vec<Executable>> {
     command
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())

@@ -3,30 +3,23 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
-use lab_agent::wire::Exit;
 
 use crate::build;
+use crate::exit;
 use crate::host;
 use crate::host_kvm::{OnArgs, Place};
-use crate::job::{Arg, Around, Ended, Input, Stream};
+use crate::job::{Arg, Around, Input};
 use crate::machine::{self, Machine};
 use crate::say;
 use crate::terminal::Raw;
 use crate::workspace::{self, Workspace};
-
-/// What `timeout` of coreutils ends with when the time is over.
-const DEADLINE_CODE: u8 = 124;
-
-/// What a shell gives for a program whose reader is gone (SIGPIPE).
-const BROKEN_PIPE_CODE: i32 = 141;
 
 /// Run a command in the KVM lab, or a shell without one.
 ///
@@ -79,12 +72,12 @@ pub(crate) fn run(args: &LabArgs) -> Result<u8> {
     let input = Input::Ours;
     let around = Around {
         input,
-        output: &mut pass_through,
+        output: &mut exit::pass_through,
         out: &args.out,
         deadline,
     };
     let ended = machine.run(&argv, None, around)?;
-    exit_code(&machine, ended, args.deadline)
+    exit::code(&machine, ended)
 }
 
 /// A shell: on our terminal if there is one, else for a script on standard input.
@@ -96,19 +89,22 @@ fn shell(args: &LabArgs) -> Result<u8> {
     }
     let mut machine = Machine::start(place, &argv, args.verbose)?;
     let raw = Raw::enter()?;
+    if raw.is_some() {
+        say::step("a shell in the lab: `exit` leaves it, Ctrl-] ends a lab that hangs\r");
+    }
     let (input, deadline) = match raw {
         Some(_) => (Input::Terminal, None),
         None => (Input::Ours, Some(Duration::from_secs(args.deadline))),
     };
     let around = Around {
         input,
-        output: &mut pass_through,
+        output: &mut exit::pass_through,
         out: &args.out,
         deadline,
     };
     let ended = machine.run(&argv, raw.as_ref().map(|_| Raw::size()), around);
     drop(raw);
-    exit_code(&machine, ended?, args.deadline)
+    exit::code(&machine, ended?)
 }
 
 /// On a host with a usable KVM the shell is the user's own.
@@ -117,33 +113,6 @@ fn host_shell() -> Result<u8> {
     let status = Command::new(&shell).status();
     let status = status.with_context(|| format!("starting {}", shell.display()))?;
     Ok(host::exit(status).shell_code())
-}
-
-/// Our own streams; when nobody reads them any more, there is no reason to go on.
-fn pass_through(stream: Stream, data: &[u8]) {
-    let written = match stream {
-        Stream::Out => io::stdout()
-            .write_all(data)
-            .and_then(|()| io::stdout().flush()),
-        Stream::Err => io::stderr().write_all(data),
-    };
-    if written.is_err() {
-        std::process::exit(BROKEN_PIPE_CODE);
-    }
-}
-
-fn exit_code(machine: &Machine, ended: Ended, deadline: u64) -> Result<u8> {
-    match ended {
-        Ended::Exit(Exit::NotStarted(why)) => bail!("{why}"),
-        Ended::Exit(exit) => Ok(exit.shell_code()),
-        Ended::Deadline => {
-            say::step(format_args!(
-                "the command was ended at its deadline of {deadline} s"
-            ));
-            machine.explain();
-            Ok(DEADLINE_CODE)
-        }
-    }
 }
 
 /// What CMD means: a path, else a binary of ours, else a file here, else the lab's own command.

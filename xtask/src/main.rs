@@ -5,12 +5,17 @@ mod apt;
 mod build;
 mod cache;
 mod child;
+mod cmd_bench;
+mod cmd_guest;
 mod cmd_lab;
+mod cmd_run;
 mod console;
+mod exit;
 mod host;
 mod host_kvm;
 mod initramfs;
 mod job;
+mod kernels;
 mod lab;
 mod machine;
 mod qemu;
@@ -23,8 +28,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// What `cargo xtask lab` ends with when the fault is not the command's.
-const LAB_FAILED: u8 = 125;
+/// What commands that pass an exit code on end with when the fault is ours.
+const OUR_FAULT: u8 = 125;
 
 /// Set-up, the KVM lab and CI's commands.
 #[derive(Debug, Parser)]
@@ -36,12 +41,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Run(cmd_run::RunArgs),
+    Guest(cmd_guest::GuestArgs),
     Lab(cmd_lab::LabArgs),
+    Bench(cmd_bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
     let (ended, failed) = match Cli::parse().command {
-        Task::Lab(args) => (cmd_lab::run(&args), LAB_FAILED),
+        Task::Run(args) => (cmd_run::run(&args), OUR_FAULT),
+        Task::Guest(args) => (cmd_guest::run(&args), 1),
+        Task::Lab(args) => (cmd_lab::run(&args), OUR_FAULT),
+        Task::Bench(args) => (cmd_bench::run(&args), 1),
     };
     ended.map_or_else(
         |error| {

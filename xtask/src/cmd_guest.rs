@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! `cargo xtask guest`: the guest test kernels on a real KVM, all in one lab boot.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::build;
+use crate::exit;
+use crate::host_kvm::{OnArgs, Place};
+use crate::job::{Arg, Around, Input};
+use crate::kernels;
+use crate::machine::Machine;
+use crate::workspace;
+
+/// What one run of one kernel may take in the lab on a busy machine; the harness has a time-out
+/// of its own for each, this one is for a harness that hangs.
+const DEADLINE_PER_RUN: Duration = Duration::from_secs(120);
+
+/// The kernel that is shown to people instead of being judged.
+const SAMPLE: &str = "sample";
+
+/// What the names of kernels begin with that other tests use; some fail or hang on purpose.
+const AUXILIARY: &str = "aux-";
+
+/// Run the guest test kernels on a real KVM; each of their points is a test.
+#[derive(Debug, Args)]
+pub(crate) struct GuestArgs {
+    #[command(flatten)]
+    pub(crate) on: OnArgs,
+
+    /// Runs each kernel this many times.
+    #[arg(long, value_name = "N", default_value = "1")]
+    repeat: NonZero<u32>,
+
+    /// Shows the lab's console on stderr.
+    #[arg(long, short)]
+    verbose: bool,
+
+    /// The kernels to run; all without a name.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Runs the kernels; the harness's exit code.
+pub(crate) fn run(args: &GuestArgs) -> Result<u8> {
+    let kernels = test_kernels(&args.names)?;
+    judge(args.on.decide(), &kernels, args.repeat, args.verbose)
+}
+
+/// Builds the kernels and finds those named, or all tests among them.
+pub(crate) fn test_kernels(names: &[String]) -> Result<Vec<PathBuf>> {
+    let mut kernels = kernels::build(&workspace::root())?;
+    kernels.retain(|kernel| kernel.name != SAMPLE && !kernel.name.starts_with(AUXILIARY));
+    if names.is_empty() {
+        return Ok(kernels.into_iter().map(|kernel| kernel.path).collect());
+    }
+    names
+        .iter()
+        .map(|name| Ok(kernels::find(&kernels, name)?.path.clone()))
+        .collect()
+}
+
+/// Lets the harness judge `kernels`; its exit code.
+pub(crate) fn judge(
+    place: Place,
+    kernels: &[PathBuf],
+    repeat: NonZero<u32>,
+    verbose: bool,
+) -> Result<u8> {
+    let mut argv = vec![Arg::file(build::static_binary("guest-tests")?)];
+    argv.extend(["--repeat".into(), repeat.to_string().into()].map(Arg::Text));
+    argv.extend(kernels.iter().map(Arg::file));
+    let runs = u32::try_from(kernels.len())
+        .unwrap_or(u32::MAX)
+        .saturating_mul(repeat.get());
+
+    let mut machine = Machine::start(place, &argv, verbose)?;
+    let ended = machine.run(
+        &argv,
+        None,
+        Around {
+            input: Input::Empty,
+            output: &mut exit::pass_through,
+            out: "out".as_ref(),
+            deadline: Some(DEADLINE_PER_RUN.saturating_mul(runs)),
+        },
+    )?;
+    exit::code(&machine, ended)
+}
