@@ -58,13 +58,8 @@ impl Counter {
     /// Replaces the value by bits 31:0 of `value`, sign-extended to the counter's width (P02). An
     /// overflow that was due is forgotten.
     pub(crate) const fn write_low(&mut self, value: u64) {
-        let low = value & 0xFFFF_FFFF;
-        let high = if low & (1 << 31) != 0 {
-            !0xFFFF_FFFF
-        } else {
-            0
-        };
-        self.raw = (high | low) & self.max;
+        let extended = ((value << 32).cast_signed() >> 32).cast_unsigned();
+        self.raw = extended & self.max;
     }
 
     /// Counts. 2^64 and above, which no source reaches, stays at the top.
@@ -75,8 +70,8 @@ impl Counter {
     /// Brings a counter that is due back below its width (P18).
     ///
     /// However often it wrapped, it does so once here. More than one wrap needs 2^width counts
-    /// without a call: the value was below 2^width after the last write or wrap, a disabled counter
-    /// does not count, and an enabled one is looked at on every entry to the guest. At 48 bits and
+    /// without a call: the value was below 2^width after the last write or wrap, a counter that
+    /// does not run does not count, and a running one is looked at on every entry to the guest. At 48 bits and
     /// 5 GHz that is 15 hours inside the guest without one exit. An overflow due meanwhile is
     /// delayed by at most the throttle's interval, and by nothing once the counter is read again.
     pub(crate) const fn wrap(&mut self) -> Option<Wrap> {

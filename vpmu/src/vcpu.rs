@@ -246,7 +246,9 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
         registers.read_pmc(index, &mut ports)
     }
 
-    /// Whether any counter counts: enabled, and with an event that the source counts.
+    /// Whether any counter runs (P08): enabled, and with an event that the source counts.
+    ///
+    /// While none does, [`enter_guest`](Self::enter_guest) has nothing to do and may be left out.
     pub fn counting(&self) -> bool {
         self.registers.counting()
     }

@@ -37,6 +37,13 @@ struct GpCounter {
     throttled: bool,
 }
 
+impl GpCounter {
+    /// P08.
+    fn runs(&self) -> bool {
+        self.state == CounterState::Counting
+    }
+}
+
 /// A register that is there.
 #[derive(Clone, Copy)]
 enum Register {
@@ -145,9 +152,7 @@ impl IntelRegisters {
     }
 
     pub(crate) fn counting(&self) -> bool {
-        self.counters
-            .iter()
-            .any(|counter| counter.state == CounterState::Counting)
+        self.counters.iter().any(GpCounter::runs)
     }
 
     pub(crate) fn views(&self) -> impl Iterator<Item = CounterView> + '_ {
@@ -209,7 +214,7 @@ impl IntelRegisters {
     ) -> Option<u64> {
         let mut nearest = None;
         for (n, counter) in self.counters[..self.gp_counters].iter().enumerate() {
-            if counter.state == CounterState::Counting
+            if counter.runs()
                 && counter.select.interrupts()
                 && let Wake::InCycles(cycles) = ports.source.arm(n, counter.value.distance())
             {
@@ -228,10 +233,11 @@ impl IntelRegisters {
         self.counters[n].select.enabled() && self.global_ctrl & 1 << n != 0
     }
 
-    /// P15: judged by the registers as they are now.
+    /// P15, judged by the registers as they are now. Only after a sync, which has shown whatever was
+    /// due without INT.
     fn due_with_pmi(&self, n: usize) -> bool {
         let counter = &self.counters[n];
-        counter.value.due() && counter.select.interrupts() && self.enabled(n)
+        counter.value.due() && counter.runs()
     }
 
     fn read_counter<S: CounterSource, O: PmuObserver>(
@@ -245,12 +251,13 @@ impl IntelRegisters {
 
     fn sync<S: CounterSource, O: PmuObserver>(&mut self, n: usize, ports: &mut Ports<'_, S, O>) {
         let counter = &mut self.counters[n];
-        if counter.state == CounterState::Counting {
-            let counts = ports.source.take(n);
-            counter.value.add(counts);
-            ports.counted(n, counts);
+        if !counter.runs() {
+            return;
         }
-        if self.enabled(n) && !self.counters[n].select.interrupts() {
+        let counts = ports.source.take(n);
+        counter.value.add(counts);
+        ports.counted(n, counts);
+        if !counter.select.interrupts() {
             self.show(n, ports);
         }
     }
@@ -277,11 +284,11 @@ impl IntelRegisters {
         let enabled = self.enabled(n);
         let counter = &mut self.counters[n];
         let config = counter.select.decode();
-        let was_counting = counter.state == CounterState::Counting;
-        if was_counting && enabled && config == before.decode() {
+        let ran = counter.runs();
+        if ran && enabled && config == before.decode() {
             return;
         }
-        if was_counting {
+        if ran {
             ports.source.stop(n);
         }
         counter.state = if !enabled {

@@ -46,9 +46,10 @@
 //! # Counting
 //!
 //! - **P08** A counter is *enabled* while EN (bit 22) of its select and its bit of
-//!   IA32_PERF_GLOBAL_CTRL are set (SDM table "IA-32 Architectural MSRs", 38FH). It counts while
-//!   it is enabled and the source counts its event, and at no other time: whatever changes one of
-//!   these first takes the counts so far.
+//!   IA32_PERF_GLOBAL_CTRL are set (SDM table "IA-32 Architectural MSRs", 38FH). It *runs* while it
+//!   is enabled and the source counts its event. It counts while it runs and at no other time:
+//!   whatever changes that first takes the counts so far. A counter that does not run stands
+//!   still: value, status bit and PMI.
 //! - **P09** Between two writes, reads of a counter never go back, except where a visible overflow
 //!   (P13, P14) takes 2^width away. No count is lost or made up: what was written, plus what the
 //!   source counted, is the value plus 2^width for each visible overflow (plus what is held, P14).
@@ -65,16 +66,16 @@
 //! An overflow is *due* when the counter has run past 2^width. It becomes *visible* when the status
 //! bit is set and the value wraps, in one step.
 //!
-//! - **P13** Without INT (bit 20 of the select), a due overflow of an enabled counter is visible at
+//! - **P13** Without INT (bit 20 of the select), a due overflow of a running counter is visible at
 //!   once: no access and no entry ever finds it hidden.
 //! - **P14** With INT it becomes visible in one step with its PMI, and only in
 //!   [`enter_guest`](crate::VcpuPmu::enter_guest). Until then reads return 2^width - 1 and the
 //!   status bit is clear. All overflows due at that moment become visible together and ask for one
 //!   PMI.
-//! - **P15** Whether the counter is enabled, and has INT, is judged at that moment. A guest that
-//!   disabled the counter gets neither status bit nor PMI: a disabled counter changes nothing, and
-//!   stays at 2^width - 1 until it is enabled again, when the overflow is due as before, or
-//!   written (P10). If it is enabled with INT cleared, P13 holds.
+//! - **P15** Whether the counter runs, and has INT, is judged at that moment. A guest that disabled
+//!   the counter gets neither status bit nor PMI: the counter stays at 2^width - 1 until it runs
+//!   again, when the overflow is due as before, or is written (P10). If it runs with INT cleared,
+//!   P13 holds.
 //! - **P16** If the sink finds the LVTPC masked, or its delivery mode impossible, the overflow is
 //!   visible without a PMI, as on hardware; later unmasking brings none.
 //! - **P17** If the sink fails, nothing became visible: the next entry tries again.

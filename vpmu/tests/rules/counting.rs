@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! P08: a counter counts while it is enabled, and only then. P09: reads never go back.
 
-use vpmu::{CounterState, Event, EventSelect};
+use vpmu::msr::{IA32_PERF_GLOBAL_CTRL, IA32_PERFEVTSEL0};
+use vpmu::{
+    CounterSource, CounterState, Event, EventConfig, EventSelect, MsrWrite, NotCounted, PmuModel,
+    VcpuPmu, Wake,
+};
 
 use crate::rig::{CYCLES, Rig};
 
@@ -78,6 +82,49 @@ fn p08_writing_the_same_again_loses_nothing() {
         rig.control(0xF);
     }
     assert_eq!(rig.value(0), 30);
+}
+
+/// A source that knows how often it was started, for starting can be costly.
+#[derive(Default)]
+struct Starts(u32);
+
+impl CounterSource for Starts {
+    fn supports(&self, _config: &EventConfig) -> bool {
+        true
+    }
+
+    fn start(&mut self, _slot: usize, _config: &EventConfig) -> Result<(), NotCounted> {
+        self.0 += 1;
+        Ok(())
+    }
+
+    fn stop(&mut self, _slot: usize) {}
+
+    fn take(&mut self, _slot: usize) -> u64 {
+        0
+    }
+
+    fn arm(&mut self, _slot: usize, distance: u64) -> Wake {
+        Wake::InCycles(distance)
+    }
+}
+
+#[test]
+fn p08_a_slot_is_started_anew_only_for_another_event() {
+    let mut pmu = VcpuPmu::new(PmuModel::INTEL_V2, Starts::default());
+    for (select, starts) in [
+        (CYCLES, 1),
+        (CYCLES, 1),
+        (CYCLES | EventSelect::INT, 1),
+        (CYCLES | EventSelect::PIN_CONTROL, 1),
+        (CYCLES | 0x100, 2),
+        (0, 2),
+        (CYCLES | 0x100, 3),
+    ] {
+        assert_eq!(pmu.write_msr(IA32_PERFEVTSEL0, select), MsrWrite::Done);
+        assert_eq!(pmu.write_msr(IA32_PERF_GLOBAL_CTRL, 0xF), MsrWrite::Done);
+        assert_eq!(pmu.source().0, starts, "{select:#x}");
+    }
 }
 
 #[test]

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! P15: enable and INT are judged when the overflow would become visible.
 
-use vpmu::{EventSelect, PmiOutcome};
+use vpmu::source::script::ScriptSource;
+use vpmu::{Event, EventSelect, PmiOutcome};
 
 use crate::rig::{Act, CYCLES, CYCLES_INT, Rig, TOP, before_overflow};
 
 /// A PMU with an overflow of counter 0 due, two counts ago.
 fn due() -> Rig {
-    let mut rig = Rig::new();
+    let source = ScriptSource::supporting(|config| config.event == Event::CoreCycles);
+    let mut rig = Rig::with_source(source);
     rig.set_value(0, before_overflow(5));
     rig.select(0, CYCLES_INT);
     rig.count(7);
     rig
 }
 
-/// The ways in which a guest disables counter 0, and enables it again.
-const SWITCHES: [(&str, Act, Act); 3] = [
+/// The ways in which a guest stops counter 0, and lets it run again.
+const SWITCHES: [(&str, Act, Act); 5] = [
     (
         "EN",
         |rig| rig.select(0, CYCLES_INT & !EventSelect::EN),
@@ -25,6 +27,16 @@ const SWITCHES: [(&str, Act, Act); 3] = [
     (
         "all of it",
         |rig| rig.select(0, 0),
+        |rig| rig.select(0, CYCLES_INT),
+    ),
+    (
+        "an event that is not counted",
+        |rig| rig.select(0, CYCLES_INT | 0x100),
+        |rig| rig.select(0, CYCLES_INT),
+    ),
+    (
+        "no privilege level",
+        |rig| rig.select(0, CYCLES_INT & !(EventSelect::USR | EventSelect::OS)),
         |rig| rig.select(0, CYCLES_INT),
     ),
 ];
@@ -46,7 +58,7 @@ fn p15_no_pmi_after_the_guest_disabled_the_counter() {
 }
 
 #[test]
-fn p15_enabled_again_it_is_due_as_before() {
+fn p15_running_again_it_is_due_as_before() {
     for (name, disable, enable) in SWITCHES {
         let mut rig = due();
         disable(&mut rig);
@@ -59,7 +71,7 @@ fn p15_enabled_again_it_is_due_as_before() {
 }
 
 #[test]
-fn p15_written_while_disabled_it_is_forgotten() {
+fn p15_written_while_stopped_it_is_forgotten() {
     for (name, disable, enable) in SWITCHES {
         let mut rig = due();
         disable(&mut rig);

@@ -5,7 +5,7 @@ use vpmu::source::script::ScriptSource;
 use vpmu::vcpu::DEFAULT_MIN_REARM;
 use vpmu::{Nanos, PmiOutcome, PmuModel, Recheck, VcpuPmu};
 
-use crate::rig::{Apic, CYCLES_INT, Rig, Seen, TOP, before_overflow};
+use crate::rig::{Apic, CYCLES, CYCLES_INT, Rig, Seen, TOP, before_overflow};
 
 const START: Nanos = Nanos(50_000);
 const REARM: Nanos = Nanos(1_000);
@@ -72,6 +72,18 @@ fn p19_each_overflow_counts_once_as_throttled() {
 }
 
 #[test]
+fn p19_the_next_overflow_of_the_same_count_is_another() {
+    let mut rig = due_again();
+    rig.enter_at(START);
+    rig.select(0, CYCLES);
+    assert_eq!(rig.status(), 1, "shown, without interrupt");
+    rig.select(0, CYCLES_INT);
+    rig.count(1 << 48);
+    rig.enter_at(START);
+    assert_eq!(rig.pmu.stats().throttled, 2);
+}
+
+#[test]
 fn p19_a_counter_written_to_minus_one_in_a_loop_is_no_storm() {
     let mut rig = Rig::new();
     rig.pmu.set_min_rearm(REARM);
@@ -127,7 +139,7 @@ fn p19_the_interval_can_change_while_it_runs() {
 fn p19_overflows_without_interrupt_are_not_held() {
     let mut rig = due_again();
     rig.set_value(1, before_overflow(1));
-    rig.select(1, crate::rig::CYCLES);
+    rig.select(1, CYCLES);
     rig.count(1);
     rig.enter_at(START);
     assert_eq!(rig.status(), 0b10);

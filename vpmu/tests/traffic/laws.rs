@@ -3,7 +3,7 @@
 //! the local APIC.
 
 use vpmu::source::script::ScriptSource;
-use vpmu::{MsrId, MsrRead, MsrWrite, Nanos, PmiOutcome, VcpuPmu};
+use vpmu::{Entry, MsrId, MsrRead, MsrWrite, Nanos, PmiOutcome, VcpuPmu};
 
 use crate::script::{Answer, Apic, CONTROL, PMC, SELECT, STATUS, Step, apply, pmu, supported};
 
@@ -133,8 +133,13 @@ fn enter(
         let select = read(&mut before, SELECT + u32::try_from(n).expect("few"));
         select >> 20 & 1 == 1 && enabled(&mut before, n)
     });
+    let counting = pmu.counting();
     let mut apic = Apic { answer, asked: 0 };
     let entry = pmu.enter_guest(Nanos(now), &mut apic);
+    assert!(
+        counting || entry == Ok(Entry::default()),
+        "P08: an entry without a running counter"
+    );
     let is = state(&mut pmu.clone());
     assert!(apic.asked <= 1, "P14: one PMI for all");
     if apic.asked == 1 {

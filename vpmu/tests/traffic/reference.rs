@@ -100,7 +100,7 @@ impl Reference {
 
     fn settle(&mut self) {
         for n in 0..4 {
-            if self.enabled(n) && !self.interrupts(n) {
+            if self.counts(n) && !self.interrupts(n) {
                 self.show(n);
             }
         }
@@ -129,9 +129,13 @@ impl Reference {
         match msr {
             0xC1..=0xC4 => {
                 let n = (msr - PMC) as usize;
-                let [a, b, c, d, ..] = value.to_le_bytes();
-                let extended = i64::from(i32::from_le_bytes([a, b, c, d]));
-                self.counters[n].position = i128::from(extended).rem_euclid(1 << 48).unsigned_abs();
+                let low = u128::from(value % (1 << 32));
+                let negative = low >= 1 << 31;
+                self.counters[n].position = if negative {
+                    WRAP - (1 << 32) + low
+                } else {
+                    low
+                };
                 self.counters[n].shown = 0;
                 self.held.retain(|&(counter, _)| counter != n);
             }
@@ -151,7 +155,7 @@ impl Reference {
     }
 
     fn due(&self, n: usize) -> bool {
-        self.enabled(n) && self.interrupts(n) && self.hidden(n) > 0
+        self.counts(n) && self.interrupts(n) && self.hidden(n) > 0
     }
 
     fn throttle_end(&self) -> Option<u64> {
