@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A KVM VMM whose guests always have a PMU: library and the perfvisor binary.
+//! The command `perfvisor`: guests with a PMU, from the command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -117,6 +117,7 @@ pub struct VmBuilder {
     memory: u64,
     vcpus: u32,
     pmu: Option<PmuModel>,
+    pmu_required: bool,
     min_rearm: Option<Duration>,
     kernel: Option<Kernel>,
     cmdline: String,
@@ -142,6 +143,7 @@ impl Default for VmBuilder {
             memory: 128 << 20,
             vcpus: 1,
             pmu: Some(PmuModel::INTEL_V2),
+            pmu_required: true,
             min_rearm: None,
             kernel: None,
             cmdline: String::new(),
@@ -174,9 +176,23 @@ impl VmBuilder {
         }
     }
 
-    /// Which PMU the guest finds, if any.
+    /// Which PMU the guest finds, if any. Where the host cannot offer it, there is no VM.
     pub fn pmu(self, model: Option<PmuModel>) -> Self {
-        Self { pmu: model, ..self }
+        Self {
+            pmu: model,
+            pmu_required: true,
+            ..self
+        }
+    }
+
+    /// Which PMU the guest finds where the host can offer it. Elsewhere it finds none, and
+    /// [`Vm::pmu_refused`] says why.
+    pub fn pmu_if_offered(self, model: PmuModel) -> Self {
+        Self {
+            pmu: Some(model),
+            pmu_required: false,
+            ..self
+        }
     }
 
     /// The least host time between two overflow interrupts of a vCPU, so that a counter that
@@ -265,11 +281,16 @@ impl VmBuilder {
             ports.insert(range, device)?;
         }
         // What costs the host most comes last.
+        let (pmu, pmu_refused) = match kvm::refuses(self.pmu)? {
+            None => (self.pmu, None),
+            Some(reason) if self.pmu_required => return Err(KvmError::NoPmu { reason }.into()),
+            refused => (None, refused),
+        };
         let machine = kvm::Machine::new(&kvm::Config {
             ram,
             boot,
             vcpus: self.vcpus,
-            pmu: self.pmu,
+            pmu,
             min_rearm: self.min_rearm,
         })?;
         machine.connect_interrupt(&com1_line, ComPort::COM1_IRQ)?;
@@ -287,10 +308,11 @@ impl VmBuilder {
             serial: self.serial,
             obey_limit: self.obey_limit,
             accel: kvm::NAME,
-            pmu: self.pmu.map(|model| PmuSummary {
+            pmu: pmu.map(|model| PmuSummary {
                 model: model.name(),
                 source: kvm::PMU_SOURCE,
             }),
+            pmu_refused,
         })
     }
 }
@@ -355,6 +377,7 @@ pub struct Vm {
     obey_limit: Duration,
     accel: &'static str,
     pmu: Option<PmuSummary>,
+    pmu_refused: Option<String>,
 }
 
 impl fmt::Debug for Vm {
@@ -366,6 +389,12 @@ impl fmt::Debug for Vm {
 }
 
 impl Vm {
+    /// Why the host cannot offer the PMU that was asked for with
+    /// [`VmBuilder::pmu_if_offered`]; None if it can.
+    pub fn pmu_refused(&self) -> Option<&str> {
+        self.pmu_refused.as_deref()
+    }
+
     /// Starts one thread a vCPU and lets the guest run.
     ///
     /// A vCPU that cannot be taken over by its thread ends the run with
@@ -382,6 +411,7 @@ impl Vm {
             obey_limit,
             accel,
             pmu,
+            pmu_refused: _,
         } = self;
         let mut running = RunningVm {
             shared,

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use kvm_bindings::KVM_API_VERSION;
 use kvm_ioctls::{Cap, Kvm};
+use vpmu::PmuModel;
 use vpmu_kvm::probe::HostReport;
 
 use super::error::KvmError;
@@ -43,14 +44,20 @@ pub(super) fn open() -> Result<Kvm, KvmError> {
 ///
 /// There is no usable KVM at all.
 pub fn probe() -> Result<&'static HostReport, KvmError> {
-    probe_with(&open()?)
-}
-
-pub(super) fn probe_with(kvm: &Kvm) -> Result<&'static HostReport, KvmError> {
     static REPORT: OnceLock<HostReport> = OnceLock::new();
     if let Some(report) = REPORT.get() {
         return Ok(report);
     }
-    let report = vpmu_kvm::probe::probe(kvm)?;
+    let report = vpmu_kvm::probe::probe(&open()?)?;
     Ok(REPORT.get_or_init(|| report))
+}
+
+/// Why this host cannot offer `pmu`; None if it can.
+pub(crate) fn refuses(pmu: Option<PmuModel>) -> Result<Option<String>, KvmError> {
+    let Some(model) = pmu else { return Ok(None) };
+    let offer = &probe()?.pmu;
+    if offer.models.contains(&model.name()) {
+        return Ok(None);
+    }
+    Ok(Some(offer.reason.clone()))
 }

@@ -11,6 +11,7 @@ mod vm;
 
 pub use error::KvmError;
 pub use host::probe;
+pub(crate) use host::refuses;
 pub(crate) use vm::{Config, Machine};
 
 /// The accelerator's name in reports.

@@ -46,14 +46,6 @@ impl Machine {
                 max,
             });
         }
-        if config.pmu.is_some() {
-            let offer = &host::probe_with(&kvm)?.pmu;
-            if !offer.offered {
-                return Err(KvmError::NoPmu {
-                    reason: offer.reason.clone(),
-                });
-            }
-        }
         vpmu_kvm::kick::install()?;
         let vm = create_vm(&kvm, config)?;
         let mut machine = Self {

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The command line: one file a subcommand, and what they share.
+
+mod doctor;
+mod events;
+mod output;
+mod run;
+mod signals;
+mod size;
+mod status;
+mod table;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use self::output::Stream;
+use self::status::Status;
+
+/// Runs guests that always have a PMU, on hosts that have none.
+#[derive(Debug, Parser)]
+#[command(name = "perfvisor", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Doctor(doctor::Args),
+}
+
+/// Why a command failed, in one line, and the exit status that says so.
+#[derive(Debug)]
+struct Failure {
+    status: Status,
+    line: String,
+}
+
+impl Failure {
+    fn new(status: Status, line: impl Into<String>) -> Self {
+        Self {
+            status,
+            line: line.into(),
+        }
+    }
+
+    /// An error with all its causes.
+    fn of(status: Status, error: &(dyn Error + 'static)) -> Self {
+        let mut line = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // A transparent error says the same as its source.
+            if !line.ends_with(&text) {
+                line = format!("{line}: {text}");
+            }
+            cause = error.source();
+        }
+        Self { status, line }
+    }
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let status = match parse(std::env::args_os()) {
+        Ok(Command::Run(args)) => run::run(&args),
+        Ok(Command::Doctor(args)) => doctor::run(&args),
+        Err(Unparsed::Help(text)) => Stream::Stdout
+            .write(&text)
+            .map(|()| Status::Guest(0))
+            .map_err(output::to_failure),
+        Err(Unparsed::Wrong(failure)) => Err(failure),
+    };
+    let status = status.unwrap_or_else(|failure| {
+        Stream::Stderr.say(&failure.line);
+        failure.status
+    });
+    ExitCode::from(status.number())
+}
+
+/// Why there is no command to run.
+#[derive(Debug)]
+enum Unparsed {
+    /// Help or the version was asked for.
+    Help(String),
+    /// Something is wrong with the arguments.
+    Wrong(Failure),
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Unparsed> {
+    let args: Vec<_> = args.into_iter().collect();
+    let parsed = Cli::try_parse_from(&args);
+    parsed
+        .map(|cli| cli.command)
+        .map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                Unparsed::Help(error.render().to_string())
+            }
+            _ => {
+                let command = args.get(1).and_then(|arg| arg.to_str());
+                Unparsed::Wrong(Failure::new(Status::Usage, one_line(&error, command)))
+            }
+        })
+}
+
+/// clap's message without its usage text, in one line.
+fn one_line(error: &clap::Error, command: Option<&str>) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "A command is missing: give `run` or `doctor` (see `perfvisor --help`)".to_owned();
+    }
+    let text = error.render().to_string();
+    let mut message = String::new();
+    let ends = |line: &str| line.starts_with("Usage:") || line.starts_with("For more information");
+    for line in text.lines().map(str::trim).take_while(|line| !ends(line)) {
+        let line = line.trim_start_matches("error: ");
+        let between = match message.chars().last() {
+            None => "",
+            Some(':') => " ",
+            Some(_) => "; ",
+        };
+        if !line.is_empty() {
+            message = message + between + line;
+        }
+    }
+    let help = match command {
+        Some(command @ ("run" | "doctor")) => format!("perfvisor {command} --help"),
+        _ => "perfvisor --help".to_owned(),
+    };
+    format!("{message} (see `{help}`)")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn line(args: &str) -> String {
+        match parse(args.split(' ').map(OsString::from)) {
+            Err(Unparsed::Wrong(failure)) => {
+                assert_eq!(failure.status, Status::Usage);
+                failure.line
+            }
+            other => panic!("{args}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_argument_is_one_line_that_names_it() {
+        for (args, names) in [
+            ("perfvisor", "A command is missing"),
+            ("perfvisor rum", "run"),
+            ("perfvisor run", "--kernel"),
+            ("perfvisor run --kernel k --cpu boot=2", "--cpus"),
+            ("perfvisor run --kernel k --cpus 2", "boot="),
+            ("perfvisor run --kernel k --cpus boot=0", "boot="),
+            ("perfvisor run --kernel k --cpus boot=many", "boot="),
+            ("perfvisor run --kernel k --memory 128", "128M"),
+            ("perfvisor run --kernel k --memory lots", "128M"),
+            ("perfvisor run --kernel k --pmu amd-v9", "intel-v2"),
+            ("perfvisor run --kernel k --timeout soon", "seconds"),
+            ("perfvisor run --kernel k --timeout 0", "seconds"),
+            ("perfvisor run --kernel k --timeout -1", "-1"),
+            ("perfvisor run --kernel k extra", "extra"),
+            ("perfvisor doctor --jso", "--json"),
+        ] {
+            let line = line(args);
+            assert!(line.contains(names), "{args}: {line}");
+            assert!(line.contains("--help"), "{args}: {line}");
+            assert!(!line.contains('\n'), "{args}: {line}");
+        }
+    }
+
+    #[test]
+    fn every_option_of_run_is_taken() {
+        let args = "perfvisor run --kernel k --cpus boot=2 --memory 1G --pmu none --cmdline x \
+                    --timeout 1.5 --serial out --json";
+        let Ok(Command::Run(args)) = parse(args.split_whitespace().map(OsString::from)) else {
+            panic!("refused");
+        };
+        assert_eq!(
+            args.settings(),
+            "2 vCPUs, 1073741824 bytes, none, 1.5s, json"
+        );
+    }
+
+    #[test]
+    fn help_has_the_exit_codes() {
+        for args in ["perfvisor run --help", "perfvisor doctor --help"] {
+            match parse(args.split(' ').map(OsString::from)) {
+                Err(Unparsed::Help(text)) => assert!(text.contains("123"), "{text}"),
+                other => panic!("{args}: {other:?}"),
+            }
+        }
+    }
+}

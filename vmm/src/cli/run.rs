@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! `perfvisor run`: one guest, from its kernel to its report.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vmm::{RunReport, VmBuilder};
+use vpmu::PmuModel;
+
+use super::events::{self, failed};
+use super::output::{self, Patient, Stream};
+use super::signals::Signals;
+use super::size::{parse_seconds, parse_size};
+use super::status::{self, Status};
+use super::{Failure, table};
+
+/// Run a guest until it ends.
+///
+/// The guest's serial port (COM1) goes to stdout, the report to stderr as a table. A write to port
+/// 0xF4 ends the run; the value is the guest's exit code.
+#[derive(Debug, clap::Args)]
+#[command(after_help = status::help())]
+pub(super) struct Args {
+    /// The kernel: a 64-bit ELF image with a PVH entry note
+    #[arg(long, value_name = "FILE")]
+    kernel: PathBuf,
+
+    /// How many vCPUs the guest starts with, as boot=N
+    #[arg(long, value_name = "boot=N", default_value = "boot=1", value_parser = parse_cpus)]
+    cpus: u32,
+
+    /// How much RAM the guest has: a number with K, M, G or T
+    #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = parse_size)]
+    memory: u64,
+
+    /// The PMU the guest finds: intel-v2 or none [default: intel-v2 where this host can offer it]
+    #[arg(long, value_name = "MODEL", value_parser = parse_pmu)]
+    pmu: Option<Pmu>,
+
+    /// The kernel's command line
+    #[arg(
+        long,
+        value_name = "STRING",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    cmdline: String,
+
+    /// End the run after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    timeout: Option<Duration>,
+
+    /// Send the guest's serial output to FILE, which is replaced
+    #[arg(long, value_name = "FILE")]
+    serial: Option<PathBuf>,
+
+    /// Report as one JSON document on stdout; serial output goes to stderr then, unless --serial
+    /// is given
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--pmu` says.
+#[derive(Clone, Copy, Debug)]
+struct Pmu(Option<PmuModel>);
+
+fn parse_cpus(text: &str) -> Result<u32, &'static str> {
+    text.strip_prefix("boot=")
+        .and_then(|count| count.parse().ok())
+        .filter(|count| (1..=255).contains(count))
+        .ok_or("give boot=N with N from 1 to 255, such as boot=2")
+}
+
+fn parse_pmu(text: &str) -> Result<Pmu, &'static str> {
+    match text {
+        "none" => Ok(Pmu(None)),
+        model => model
+            .parse()
+            .map(|model| Pmu(Some(model)))
+            .map_err(|_| "give intel-v2 or none"),
+    }
+}
+
+impl Args {
+    /// The settings in one line.
+    #[cfg(test)]
+    pub(super) fn settings(&self) -> String {
+        let pmu = self
+            .pmu
+            .and_then(|pmu| pmu.0)
+            .map_or("none", |model| model.name());
+        format!(
+            "{} vCPUs, {} bytes, {pmu}, {:?}{}",
+            self.cpus,
+            self.memory,
+            self.timeout.unwrap_or_default(),
+            if self.json { ", json" } else { "" },
+        )
+    }
+
+    fn sink(&self) -> Result<File, Failure> {
+        let Some(path) = &self.serial else {
+            let stream = if self.json {
+                Stream::Stderr
+            } else {
+                Stream::Stdout
+            };
+            return stream.file().map_err(output::to_failure);
+        };
+        File::create(path).map_err(|error| {
+            let line = format!("Cannot write --serial {}: {error}", path.display());
+            Failure::new(Status::Usage, line)
+        })
+    }
+}
+
+/// Runs the guest; gives the status that says how it ended.
+pub(super) fn run(args: &Args) -> Result<Status, Failure> {
+    let builder = VmBuilder::new()
+        .kernel_file(&args.kernel)
+        .vcpus(args.cpus)
+        .memory(args.memory)
+        .cmdline(&args.cmdline)
+        .serial(Box::new(Patient(args.sink()?)));
+    let builder = match args.pmu {
+        Some(Pmu(model)) => builder.pmu(model),
+        None => builder.pmu_if_offered(PmuModel::INTEL_V2),
+    };
+    let vm = builder.build().map_err(|error| failed(&error))?;
+    if let Some(reason) = vm.pmu_refused() {
+        Stream::Stderr.say(&format!(
+            "{reason} (see `perfvisor doctor`): the guest runs without"
+        ));
+    }
+    // Before any thread starts, so that no thread takes a signal.
+    let signals = Signals::block().map_err(|error| {
+        Failure::new(
+            Status::HostIo,
+            format!("Cannot wait for SIGINT and SIGTERM: {error}"),
+        )
+    })?;
+    let running = vm.start().map_err(|error| failed(&error))?;
+    let report = events::wait(running, args.timeout, signals)?;
+    show(&report, args.json)?;
+    Ok(Status::of_exit(&report.exit))
+}
+
+fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
+    if !json {
+        // Whoever closed stderr does not want it.
+        let _ = Stream::Stderr.write(&table::render(report));
+        return Ok(());
+    }
+    let text = serde_json::to_string_pretty(report)
+        .map_err(|error| Failure::of(Status::HostIo, &error))?;
+    Stream::Stdout
+        .write(&(text + "\n"))
+        .map_err(output::to_failure)?;
+    if report.exit.message.is_some() {
+        Stream::Stderr.say(&report.exit.to_string());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vcpu_counts_have_their_form() {
+        assert_eq!(parse_cpus("boot=1"), Ok(1));
+        assert_eq!(parse_cpus("boot=255"), Ok(255));
+        for wrong in [
+            "",
+            "1",
+            "boot=",
+            "boot=0",
+            "boot=256",
+            "boot=-1",
+            "boot=1,max=2",
+        ] {
+            assert!(parse_cpus(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_model_and_none_can_be_asked_for() {
+        assert!(parse_pmu("none").is_ok_and(|pmu| pmu.0.is_none()));
+        for model in PmuModel::ALL {
+            assert!(parse_pmu(model.name()).is_ok_and(|pmu| pmu.0 == Some(*model)));
+        }
+        assert!(parse_pmu("Intel").is_err());
+    }
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Sizes and times as they are written on the command line.
+
+use std::time::Duration;
+
+/// A size with a unit of 1024: `128M`, `1G`, `64MiB`.
+pub(super) fn parse_size(text: &str) -> Result<u64, &'static str> {
+    const HINT: &str = "give a whole number with a unit, such as 128M or 1G";
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
+        "K" | "k" => 10,
+        "M" | "m" => 20,
+        "G" | "g" => 30,
+        "T" | "t" => 40,
+        _ => return Err(HINT),
+    };
+    let number: u64 = number.parse().map_err(|_| HINT)?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or("this is more than any machine has")
+}
+
+/// A time in seconds, more than none.
+pub(super) fn parse_seconds(text: &str) -> Result<Duration, &'static str> {
+    let seconds: Option<f64> = text.parse().ok();
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|time| !time.is_zero())
+        .ok_or("give a number of seconds above 0, such as 60 or 0.5")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("128M"), Ok(128 << 20));
+        assert_eq!(parse_size("1g"), Ok(1 << 30));
+        assert_eq!(parse_size("2048KiB"), Ok(2 << 20));
+        assert_eq!(parse_size("1T"), Ok(1 << 40));
+        for wrong in [
+            "",
+            "M",
+            "128",
+            "1.5G",
+            "-1M",
+            "1 G",
+            "1X",
+            "1GG",
+            "99999999999T",
+            "1Mi",
+        ] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_positive_and_finite() {
+        assert_eq!(parse_seconds("60"), Ok(Duration::from_secs(60)));
+        assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "0", "-1", "inf", "nan", "1e300", "soon"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A run's report for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, presets};
+use vmm::{ExitReason, RunReport, VcpuReport};
+
+/// The report as a table, with a line on how the run ended.
+pub(super) fn render(report: &RunReport) -> String {
+    let pmu = report.pmu.as_ref();
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_HORIZONTAL_ONLY);
+    let mut header = vec!["vCPU", "in guest", "exits"];
+    if pmu.is_some() {
+        header.extend(["counters", "PMIs", "skid mean/max", "throttles"]);
+    }
+    table.set_header(header);
+    for vcpu in &report.vcpus {
+        table.add_row(row(vcpu, pmu.is_some()));
+    }
+    for (at, column) in table.column_iter_mut().enumerate() {
+        let left = at == 2 || at == 3;
+        column.set_cell_alignment(if left {
+            CellAlignment::Left
+        } else {
+            CellAlignment::Right
+        });
+    }
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{table}\n");
+    let _ = writeln!(
+        text,
+        "perfvisor: {} after {} (accel {}, PMU {})",
+        report.exit,
+        time(report.wall_time_ns),
+        report.accel,
+        pmu.map_or("none", |pmu| pmu.model),
+    );
+    if report.exit.reason == ExitReason::GuestExit && report.exit.code.is_some_and(|c| c > 119) {
+        let _ = writeln!(
+            text,
+            "perfvisor: the guest's code does not fit: the exit status is 120"
+        );
+    }
+    let _ = writeln!(
+        text,
+        "In guest: CPU time of the vCPU's thread, its exits included; halted time is not in it."
+    );
+    if let Some(pmu) = pmu {
+        let _ = writeln!(text, "Counters and skid in cycles. Source: {}.", pmu.source);
+    }
+    for vcpu in report
+        .vcpus
+        .iter()
+        .filter(|vcpu| !vcpu.unsupported_selects.is_empty())
+    {
+        let selects: Vec<_> = vcpu
+            .unsupported_selects
+            .iter()
+            .map(|select| format!("{select:#x}"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "vCPU {} enabled what cannot be counted here: event select {}",
+            vcpu.id,
+            selects.join(", ")
+        );
+    }
+    text
+}
+
+fn row(vcpu: &VcpuReport, with_pmu: bool) -> Vec<String> {
+    let exits: Vec<_> = vcpu
+        .exits
+        .iter()
+        .map(|(kind, count)| format!("{} {kind}", thousands(*count)))
+        .collect();
+    let mut row = vec![
+        vcpu.id.to_string(),
+        vcpu.guest_time_ns.map_or_else(|| "-".to_owned(), time),
+        lines(exits),
+    ];
+    if with_pmu {
+        let counters: Vec<_> = vcpu
+            .counters
+            .iter()
+            .filter(|counter| counter.counted > 0 || counter.overflows > 0)
+            .map(|counter| {
+                let overflows = match counter.overflows {
+                    0 => String::new(),
+                    n => format!(" ({} overflows)", thousands(n)),
+                };
+                format!(
+                    "{}: {}{overflows}",
+                    counter.index,
+                    thousands(counter.counted)
+                )
+            })
+            .collect();
+        let skid = vcpu.skid.mean_cycles.zip(vcpu.skid.max_cycles);
+        row.extend([
+            lines(counters),
+            thousands(vcpu.pmis),
+            skid.map_or_else(
+                || "-".to_owned(),
+                |(mean, max)| format!("{}/{}", thousands(mean), thousands(max)),
+            ),
+            thousands(vcpu.throttles),
+        ]);
+    }
+    row
+}
+
+fn lines(entries: Vec<String>) -> String {
+    if entries.is_empty() {
+        "-".to_owned()
+    } else {
+        entries.join("\n")
+    }
+}
+
+/// Groups of three digits.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn time(ns: u64) -> String {
+    format!("{:.3} s", Duration::from_nanos(ns).as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Guests of a few bytes for the tests, and what they are run with.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use vmm::{RunningVm, VmBuilder};
+
+/// Where a guest's code is loaded and entered, in 32-bit protected mode without paging.
+pub(crate) const ENTRY: u32 = 0x10_0000;
+
+/// No test needs a hundredth of it; a test that would hang fails instead.
+pub(crate) const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
+
+/// `jmp .`
+pub(crate) const SPIN: &[u8] = &[0xeb, 0xfe];
+/// `hlt`, again and again; interrupts are off.
+pub(crate) const HALT: &[u8] = &[0xf4, 0xeb, 0xfd];
+/// `ud2` without an IDT.
+pub(crate) const TRIPLE_FAULT: &[u8] = &[0x0f, 0x0b];
+/// `mov eax, 0xd0000000`, `jmp eax`: nothing is there, so KVM cannot fetch an instruction.
+pub(crate) const RUN_NOWHERE: &[u8] = &[0xb8, 0, 0, 0, 0xd0, 0xff, 0xe0];
+
+/// `mov al, code`, `out 0xf4, al`, then it spins.
+pub(crate) fn exit(code: u8) -> Vec<u8> {
+    [&[0xb0, code, 0xe6, 0xf4], SPIN].concat()
+}
+
+/// Writes `text` to COM1 byte by byte.
+pub(crate) fn print(text: &str) -> Vec<u8> {
+    // mov edx, 0x3f8; then mov al, byte; out dx, al.
+    let mut code = vec![0xba, 0xf8, 0x03, 0, 0];
+    for byte in text.bytes() {
+        code.extend([0xb0, byte, 0xee]);
+    }
+    code
+}
+
+/// Puts `ap_code` (at most 8 bytes, real mode) at 0x8000 and starts all other vCPUs there, by
+/// INIT and SIPI through the xAPIC's ICR.
+pub(crate) fn start_aps(ap_code: &[u8]) -> Vec<u8> {
+    let mut bytes = [0; 8];
+    bytes[..ap_code.len()].copy_from_slice(ap_code);
+    let store =
+        |address: u32, value: [u8; 4]| [&[0xc7, 0x05][..], &address.to_le_bytes(), &value].concat();
+    [
+        store(0x8000, [bytes[0], bytes[1], bytes[2], bytes[3]]),
+        store(0x8004, [bytes[4], bytes[5], bytes[6], bytes[7]]),
+        store(0xfee0_0300, 0x000c_4500_u32.to_le_bytes()),
+        store(0xfee0_0300, 0x000c_4608_u32.to_le_bytes()),
+    ]
+    .concat()
+}
+
+/// An ELF kernel with a PVH note and one segment at [`ENTRY`].
+pub(crate) fn elf(code: &[u8]) -> Vec<u8> {
+    const CODE_AT: u64 = 0x100;
+    const NOTE_AT: u64 = 64 + 2 * 56;
+    let entry = u64::from(ENTRY);
+    let len = code.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    file.extend([2, 0, 62, 0, 1, 0, 0, 0]);
+    for word in [entry, 64, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend([0, 0, 0, 0, 64, 0, 56, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+    for (kind, flags, at, address, len) in
+        [(1_u32, 7_u32, CODE_AT, entry, len), (4, 4, NOTE_AT, 0, 20)]
+    {
+        file.extend(kind.to_le_bytes());
+        file.extend(flags.to_le_bytes());
+        for word in [at, address, address, len, len, 4] {
+            file.extend(word.to_le_bytes());
+        }
+    }
+    for word in [4, 4, 18_u32] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(b"Xen\0");
+    file.extend(ENTRY.to_le_bytes());
+    file.resize(usize::try_from(CODE_AT).unwrap(), 0);
+    file.extend(code);
+    file
+}
+
+/// A small VM without a PMU that runs `code`.
+pub(crate) fn vm(code: &[u8]) -> VmBuilder {
+    VmBuilder::new()
+        .memory(4 << 20)
+        .pmu(None)
+        .kernel_bytes(elf(code))
+}
+
+/// The same, running.
+pub(crate) fn start(builder: VmBuilder) -> RunningVm {
+    builder.build().unwrap().start().unwrap()
+}
+
+/// A sink that a test can read while the guest runs.
+#[derive(Clone, Default)]
+pub(crate) struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl Output {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
