@@ -1,4 +1,113 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Boots the guest test kernels on real KVM and judges their TAP output.
+//! Boots guest test kernels one after the other and prints how each of their points went.
 
-fn main() {}
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use guest_tests::tap::Transcript;
+use guest_tests::{Ending, Verdict, boot, judge};
+
+/// Lines of serial output shown of a run that failed.
+const TAIL: usize = 30;
+
+/// Boot guest test kernels on KVM and judge their TAP output. Ends with 0 if all points passed.
+#[derive(Debug, Parser)]
+#[command(name = "guest-tests", version)]
+struct Args {
+    /// Runs each kernel this many times.
+    #[arg(long, value_name = "N", default_value = "1")]
+    repeat: NonZero<u32>,
+
+    /// Runs only the kernels of this name; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+
+    /// How long one run of a kernel may take.
+    #[arg(long, value_name = "SECONDS", default_value = "90")]
+    deadline: NonZero<u32>,
+
+    /// Shows all that the kernels print.
+    #[arg(long, short)]
+    verbose: bool,
+
+    /// The kernels.
+    #[arg(value_name = "KERNEL", required = true)]
+    kernels: Vec<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the kernels; whether all points passed.
+fn run(args: &Args) -> Result<bool> {
+    for only in &args.only {
+        let known = args.kernels.iter().any(|kernel| name(kernel) == *only);
+        ensure!(known, "`{only}` is none of the kernels given");
+    }
+    let (mut passed, mut failed) = (0, 0);
+    for round in 1..=args.repeat.get() {
+        if args.repeat.get() > 1 {
+            println!("round {round} of {}", args.repeat);
+        }
+        for kernel in &args.kernels {
+            if args.only.is_empty() || args.only.contains(&name(kernel)) {
+                let verdict = run_one(kernel, args);
+                passed += verdict.passed();
+                failed += verdict.failed();
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0)
+}
+
+fn run_one(kernel: &Path, args: &Args) -> Verdict {
+    let name = name(kernel);
+    let limit = Duration::from_secs(args.deadline.get().into());
+    let start = Instant::now();
+    let (output, ending, verdict) = match boot::boot(kernel, limit) {
+        Ok(run) => {
+            let verdict = judge(&Transcript::parse(&run.output), &run.ending);
+            (run.output, run.ending, verdict)
+        }
+        Err(error) => {
+            let reason = format!("{:#}", anyhow::Error::from(error));
+            let verdict = Verdict::not_started(reason.clone());
+            (String::new(), Ending::Other(reason), verdict)
+        }
+    };
+    for test in &verdict.tests {
+        match &test.failure {
+            None => println!("{name}: ok {}", test.name),
+            Some(why) => println!("{name}: FAILED {} # {why}", test.name),
+        }
+    }
+    let seconds = start.elapsed().as_secs_f32();
+    println!("{name}: {ending} after {seconds:.1} s of at most {limit:?}");
+    if args.verbose || verdict.failed() > 0 {
+        let lines: Vec<&str> = output.lines().collect();
+        let shown = if args.verbose { lines.len() } else { TAIL };
+        for line in lines.iter().skip(lines.len().saturating_sub(shown)) {
+            println!("{name}| {line}");
+        }
+    }
+    verdict
+}
+
+/// A kernel is called like its file.
+fn name(kernel: &Path) -> String {
+    let stem = kernel.file_stem().unwrap_or(kernel.as_os_str());
+    stem.to_string_lossy().into_owned()
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Runs a kernel through the `vmm` library.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use vmm::{Exit, ExitReason, VmBuilder, VmError};
+
+use crate::judge::Ending;
+
+/// The machine every test kernel is written for.
+const VCPUS: u32 = 2;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What the guest wrote to its serial port.
+    pub output: String,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// Boots `kernel` on a machine with two vCPUs and the default PMU and waits for its end, at most
+/// for `limit`.
+///
+/// # Errors
+///
+/// The machine could not be built or ended.
+pub fn boot(kernel: &Path, limit: Duration) -> Result<Run, VmError> {
+    let serial = Capture::default();
+    let report = VmBuilder::new()
+        .vcpus(VCPUS)
+        .kernel_file(kernel)
+        .serial(Box::new(serial.clone()))
+        .build()?
+        .start()?
+        .wait(Some(limit))?;
+    Ok(Run {
+        output: serial.text(),
+        ending: ending(&report.exit),
+    })
+}
+
+fn ending(exit: &Exit) -> Ending {
+    match (exit.reason, exit.code) {
+        (ExitReason::GuestExit, Some(code)) => Ending::Code(code),
+        (ExitReason::Timeout, _) => Ending::Timeout,
+        _ => Ending::Other(exit.to_string()),
+    }
+}
+
+/// Keeps what is written.
+#[derive(Clone, Default)]
+struct Capture(Arc<Mutex<Vec<u8>>>);
+
+impl Capture {
+    fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Write for Capture {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_exit_code_of_the_guest_is_one() {
+        assert_eq!(ending(&Exit::guest(3)), Ending::Code(3));
+        assert_eq!(ending(&Exit::new(ExitReason::Timeout)), Ending::Timeout);
+        for reason in [
+            ExitReason::TripleFault,
+            ExitReason::VcpuFailure,
+            ExitReason::GuestShutdown,
+        ] {
+            assert!(matches!(ending(&Exit::new(reason)), Ending::Other(_)));
+        }
+    }
+
+    #[test]
+    fn the_capture_keeps_everything() {
+        let mut capture = Capture::default();
+        capture.clone().write_all(b"one ").unwrap();
+        capture.write_all(b"two").unwrap();
+        assert_eq!(capture.text(), "one two");
+    }
+}
