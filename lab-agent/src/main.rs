@@ -7,6 +7,7 @@
 
 mod command;
 mod files;
+mod keys;
 mod port;
 mod session;
 mod setup;
@@ -16,9 +17,10 @@ use nix::sys::reboot::{RebootMode, reboot};
 fn main() {
     match setup::prepare().map_err(|e| e.to_string()) {
         Ok(mut port) => {
-            let ended = setup::load_kvm()
-                .map_err(|e| e.to_string())
-                .and_then(|()| session::serve(&mut port).map_err(|e| e.to_string()));
+            let ended = setup::load_kvm().map_err(|e| e.to_string()).and_then(|()| {
+                let _pinned = keys::pin().map_err(|e| format!("KVM cannot make a VM: {e}"))?;
+                session::serve(&mut port).map_err(|e| e.to_string())
+            });
             if let Err(why) = ended {
                 eprintln!("lab-agent: {why}");
                 port.send_last_words(&why);
