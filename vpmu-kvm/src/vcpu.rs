@@ -224,7 +224,7 @@ impl VcpuPmuKvm {
 
     fn resolve(
         &mut self,
-        vcpu: &VcpuFd,
+        vcpu: &mut VcpuFd,
         mem: &impl GuestMemory,
         exit: &kvm_debug_exit_arch,
     ) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use crate::error::{Error, REPORT, kvm};
 use crate::filter;
 
 /// The capabilities a PMU cannot do without: name, number, the kernel that brought it.
-pub(crate) const REQUIRED: [(&str, u32, &str); 4] = [
+pub(crate) const REQUIRED: [(&str, u32, &str); 5] = [
     (
         "KVM_CAP_IMMEDIATE_EXIT",
         kvm_bindings::KVM_CAP_IMMEDIATE_EXIT,
@@ -23,6 +23,7 @@ pub(crate) const REQUIRED: [(&str, u32, &str); 4] = [
         kvm_bindings::KVM_CAP_SET_GUEST_DEBUG,
         "2.6.30",
     ),
+    ("KVM_CAP_SYNC_REGS", kvm_bindings::KVM_CAP_SYNC_REGS, "4.17"),
     (
         "KVM_CAP_X86_USER_SPACE_MSR",
         KVM_CAP_X86_USER_SPACE_MSR,

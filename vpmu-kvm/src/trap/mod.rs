@@ -18,7 +18,7 @@ use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_USE_HW_BP, kvm_debug_exit_arch,
     kvm_guest_debug, kvm_regs, kvm_sregs,
 };
-use kvm_ioctls::VcpuFd;
+use kvm_ioctls::{SyncReg, VcpuFd};
 
 use self::descriptor::Gate;
 use self::proof::{EFER_LMA, PassOn, RFLAGS_RF, RFLAGS_TF, Unwind};
@@ -81,7 +81,7 @@ impl RdpmcTrap {
     ///
     /// Once armed it stays so while there is a handler: Linux disables a counter first and reads
     /// it by RDPMC afterwards. A guest without a 64-bit gate 13 gets its #GPs as they come.
-    pub(crate) fn arm(&mut self, vcpu: &VcpuFd, mem: &impl GuestMemory) -> Result<(), Error> {
+    pub(crate) fn arm(&mut self, vcpu: &mut VcpuFd, mem: &impl GuestMemory) -> Result<(), Error> {
         let sregs = get_sregs(vcpu)?;
         let long = sregs.efer & EFER_LMA != 0;
         let gate = if long {
@@ -93,6 +93,9 @@ impl RdpmcTrap {
             let mut debug = kvm_guest_debug::default();
             if let Some(gate) = gate {
                 debug = armed_at(gate, 0);
+                // From here on each exit leaves the registers in kvm_run: a stop at the handler
+                // needs no KVM_GET_REGS.
+                vcpu.set_sync_valid_reg(SyncReg::Register);
                 self.stats.armed += 1;
             }
             vcpu.set_guest_debug(&debug)
@@ -105,12 +108,12 @@ impl RdpmcTrap {
     /// Deals with a debug exit. `read_pmc` gives a counter's value by RDPMC's ECX.
     pub(crate) fn resolve(
         &mut self,
-        vcpu: &VcpuFd,
+        vcpu: &mut VcpuFd,
         mem: &impl GuestMemory,
         exit: &kvm_debug_exit_arch,
         read_pmc: impl FnOnce(u32) -> Option<u64>,
     ) -> Result<(), Error> {
-        let regs = vcpu.get_regs().map_err(kvm("KVM_GET_REGS", REPORT))?;
+        let regs = vcpu.sync_regs().regs;
         let sregs = get_sregs(vcpu)?;
         let resolved = if self.is_guests_own(exit, &regs, &sregs, mem) {
             self.reinject(vcpu, exit.dr6 & DR6_BS)?;
@@ -122,7 +125,7 @@ impl RdpmcTrap {
             match gate {
                 Some(gate) => self.at_handler(vcpu, mem, &regs, &sregs, gate, read_pmc)?,
                 None => {
-                    resume(vcpu, &regs)?;
+                    resume(vcpu, &regs);
                     Resolved::Forged
                 }
             }
@@ -138,7 +141,7 @@ impl RdpmcTrap {
 
     fn at_handler(
         &mut self,
-        vcpu: &VcpuFd,
+        vcpu: &mut VcpuFd,
         mem: &impl GuestMemory,
         regs: &kvm_regs,
         sregs: &kvm_sregs,
@@ -151,7 +154,7 @@ impl RdpmcTrap {
                 Ok(Resolved::Emulated)
             }
             Err(why) => {
-                resume(vcpu, regs)?;
+                resume(vcpu, regs);
                 Ok(match why {
                     PassOn::NotDelivered => Resolved::Forged,
                     _ => Resolved::PassedOn,
@@ -160,20 +163,21 @@ impl RdpmcTrap {
         }
     }
 
-    fn unwind(&self, vcpu: &VcpuFd, sregs: &kvm_sregs, unwind: &Unwind) -> Result<(), Error> {
+    fn unwind(&self, vcpu: &mut VcpuFd, sregs: &kvm_sregs, unwind: &Unwind) -> Result<(), Error> {
         if let Some((cs, ss)) = unwind.user {
             let sregs = kvm_sregs { cs, ss, ..*sregs };
             vcpu.set_sregs(&sregs)
                 .map_err(kvm("KVM_SET_SREGS", REPORT))?;
         }
+        if !unwind.step {
+            set_regs(vcpu, unwind.regs);
+            return Ok(());
+        }
+        // The trap that the RDPMC would have raised on completion. Setting the registers drops
+        // pending exceptions, so that comes first.
         vcpu.set_regs(&unwind.regs)
             .map_err(kvm("KVM_SET_REGS", REPORT))?;
-        if unwind.step {
-            // The trap that the RDPMC would have raised on completion. After KVM_SET_REGS, which
-            // drops pending exceptions.
-            self.reinject(vcpu, DR6_BS)?;
-        }
-        Ok(())
+        self.reinject(vcpu, DR6_BS)
     }
 
     /// Whether a debug exit is the guest's own single step or ICEBP rather than our breakpoint.
@@ -231,12 +235,20 @@ fn armed_at(gate: Gate, extra: u32) -> kvm_guest_debug {
 }
 
 /// Lets the guest execute the instruction under the breakpoint.
-fn resume(vcpu: &VcpuFd, regs: &kvm_regs) -> Result<(), Error> {
-    let regs = kvm_regs {
-        rflags: regs.rflags | RFLAGS_RF,
-        ..*regs
-    };
-    vcpu.set_regs(&regs).map_err(kvm("KVM_SET_REGS", REPORT))
+fn resume(vcpu: &mut VcpuFd, regs: &kvm_regs) {
+    set_regs(
+        vcpu,
+        kvm_regs {
+            rflags: regs.rflags | RFLAGS_RF,
+            ..*regs
+        },
+    );
+}
+
+/// Sets the registers as the next `KVM_RUN` begins: one ioctl less than `KVM_SET_REGS`.
+fn set_regs(vcpu: &mut VcpuFd, regs: kvm_regs) {
+    vcpu.sync_regs_mut().regs = regs;
+    vcpu.set_sync_dirty_reg(SyncReg::Register);
 }
 
 fn get_sregs(vcpu: &VcpuFd) -> Result<kvm_sregs, Error> {
