@@ -3,7 +3,7 @@
 
 use std::env;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 use crate::child;
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, IntegrationTest, Workspace};
 
 /// The target of static builds. It is the machine's own, but named, so that the flags do not
 /// reach build scripts and procedural macros.
@@ -44,8 +44,8 @@ pub(crate) fn static_binary(name: &str) -> Result<PathBuf> {
     let package = workspace
         .package_of_binary(name)
         .with_context(|| format!("the workspace has no binary `{name}`"))?;
-    let mut command = static_cargo(&workspace, "build");
-    command.args(["--release", "--package", package, "--bin", name]);
+    let mut command = static_cargo(&workspace::root(), &workspace.static_directory(), "build");
+    command.args(["--package", package, "--bin", name]);
     let built = executables(command)?;
     let path = built
         .into_iter()
@@ -54,24 +54,35 @@ pub(crate) fn static_binary(name: &str) -> Result<PathBuf> {
     path.with_context(|| format!("cargo built no `{name}`"))
 }
 
-/// A cargo command that builds statically, in a folder of its own: other flags would make it
-/// and the ordinary builds undo each other's work.
-fn static_cargo(workspace: &Workspace, subcommand: &str) -> Command {
+/// The static release builds of integration tests.
+pub(crate) fn static_tests(tests: &[IntegrationTest]) -> Result<Vec<Executable>> {
+    let workspace = Workspace::load(&workspace::root())?;
+    let mut command = static_cargo(&workspace::root(), &workspace.static_directory(), "test");
+    command.arg("--no-run");
+    for test in tests {
+        command.args(["--package", &test.package, "--test", &test.name]);
+    }
+    let mut built = executables(command)?;
+    // Cargo also builds the packages' binaries, for tests that want to start them.
+    built.retain(|built| tests.iter().any(|test| test.name == built.name));
+    Ok(built)
+}
+
+/// A cargo command that builds the tree at `root` statically into `target`. That must not be
+/// the ordinary target folder: other flags would make the builds undo each other's work.
+pub(crate) fn static_cargo(root: &Path, target: &Path, subcommand: &str) -> Command {
     let mut command = workspace::cargo();
     let flags = env::var("RUSTFLAGS").unwrap_or_default();
     command
-        .current_dir(workspace::root())
+        .current_dir(root)
         .arg(subcommand)
-        .args(["--quiet", "--target", TARGET])
+        .args(["--quiet", "--release", "--target", TARGET])
         .env(
             "RUSTFLAGS",
             format!("{flags} -C target-feature=+crt-static"),
         )
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env(
-            "CARGO_TARGET_DIR",
-            workspace.target_directory.join("static"),
-        );
+        .env("CARGO_TARGET_DIR", target);
     command
 }
 

@@ -4,11 +4,14 @@
 mod apt;
 mod build;
 mod cache;
+mod checks;
 mod child;
 mod cmd_bench;
 mod cmd_guest;
 mod cmd_lab;
+mod cmd_mutants;
 mod cmd_run;
+mod cmd_test;
 mod console;
 mod exit;
 mod host;
@@ -16,12 +19,16 @@ mod host_kvm;
 mod initramfs;
 mod job;
 mod kernels;
+mod kvm_tests;
 mod lab;
 mod machine;
+mod mutants;
 mod qemu;
 mod say;
 mod sources;
+mod spdx;
 mod terminal;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;
@@ -42,16 +49,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Run(cmd_run::RunArgs),
+    Test(cmd_test::TestArgs),
     Guest(cmd_guest::GuestArgs),
     Lab(cmd_lab::LabArgs),
+    Mutants(cmd_mutants::MutantsArgs),
     Bench(cmd_bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
     let (ended, failed) = match Cli::parse().command {
         Task::Run(args) => (cmd_run::run(&args), OUR_FAULT),
+        Task::Test(args) => (cmd_test::run(&args), 1),
         Task::Guest(args) => (cmd_guest::run(&args), 1),
         Task::Lab(args) => (cmd_lab::run(&args), OUR_FAULT),
+        Task::Mutants(args) => (cmd_mutants::run(&args), 1),
         Task::Bench(args) => (cmd_bench::run(&args), 1),
     };
     ended.map_or_else(

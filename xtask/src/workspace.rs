@@ -19,6 +19,7 @@ pub(crate) struct Workspace {
 #[derive(Debug, Deserialize)]
 struct Package {
     name: String,
+    rust_version: Option<String>,
     targets: Vec<Target>,
 }
 
@@ -46,6 +47,35 @@ impl Workspace {
         serde_json::from_slice(&output.stdout).context("reading `cargo metadata`")
     }
 
+    /// Where static builds go.
+    pub(crate) fn static_directory(&self) -> PathBuf {
+        self.target_directory.join("static")
+    }
+
+    /// The oldest Rust the workspace promises to build with.
+    pub(crate) fn rust_version(&self) -> Option<&str> {
+        self.packages
+            .iter()
+            .find_map(|package| package.rust_version.as_deref())
+    }
+
+    /// The integration tests whose names start with `prefix`.
+    pub(crate) fn integration_tests(&self, prefix: &str) -> Vec<IntegrationTest> {
+        let mut tests = Vec::new();
+        for package in &self.packages {
+            for target in &package.targets {
+                if target.kind.iter().any(|kind| kind == "test") && target.name.starts_with(prefix)
+                {
+                    tests.push(IntegrationTest {
+                        package: package.name.clone(),
+                        name: target.name.clone(),
+                    });
+                }
+            }
+        }
+        tests
+    }
+
     /// The package that has the binary `name`.
     pub(crate) fn package_of_binary(&self, name: &str) -> Option<&str> {
         self.packages
@@ -53,6 +83,15 @@ impl Workspace {
             .find(|package| package.targets.iter().any(|target| target.is_binary(name)))
             .map(|package| package.name.as_str())
     }
+}
+
+/// An integration test of a package: a file of its folder `tests`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IntegrationTest {
+    /// The package.
+    pub(crate) package: String,
+    /// The test's name, that of its file.
+    pub(crate) name: String,
 }
 
 impl Target {
@@ -74,4 +113,33 @@ pub(crate) fn root() -> PathBuf {
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_tells_binaries_from_tests() {
+        let workspace: Workspace = serde_json::from_str(
+            r#"{"target_directory": "/t", "packages": [
+                {"name": "vpmu", "rust_version": "1.95", "targets": [
+                    {"name": "vpmu", "kind": ["lib"]}, {"name": "rules", "kind": ["test"]}]},
+                {"name": "vmm", "rust_version": "1.95", "targets": [
+                    {"name": "perfvisor", "kind": ["bin"]}, {"name": "kvm_x", "kind": ["test"]}]}
+            ]}"#,
+        )
+        .unwrap();
+        assert_eq!(workspace.package_of_binary("perfvisor"), Some("vmm"));
+        assert_eq!(workspace.package_of_binary("vpmu"), None);
+        assert_eq!(workspace.rust_version(), Some("1.95"));
+        let tests = workspace.integration_tests("kvm_");
+        assert_eq!(
+            tests,
+            [IntegrationTest {
+                package: "vmm".to_owned(),
+                name: "kvm_x".to_owned()
+            }]
+        );
+    }
 }

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Mutants that only a guest on a real KVM notices: all are built first, then one lab boot runs
+//! them in turn.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::native;
+use super::patch::Killer;
+use super::tree::Tree;
+use super::verdict::{self, Verdict};
+use crate::build::{self, Executable};
+use crate::host_kvm::Place;
+use crate::job::{Arg, Around, Input};
+use crate::kernels;
+use crate::machine::Machine;
+use crate::say;
+use crate::workspace;
+
+/// The harness that boots the guest kernels.
+const HARNESS: &str = "guest-tests";
+
+/// One command that takes longer hangs: the harness gives up on a guest well before.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// Builds what killers need, out of trees with and without a mutant.
+pub(crate) struct Builder {
+    kernels: Vec<Executable>,
+    target: PathBuf,
+    binaries: PathBuf,
+}
+
+impl Builder {
+    /// Builds the guest kernels; what else is built goes into `target` and is kept in `binaries`.
+    pub(crate) fn new(target: PathBuf, binaries: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&binaries)?;
+        Ok(Self {
+            kernels: kernels::build(&workspace::root())?,
+            target,
+            binaries,
+        })
+    }
+
+    /// The command that lets `killer` judge the tree as it now is; an error if that does not
+    /// compile. `label` tells the binaries of different trees apart.
+    pub(crate) fn command(&self, tree: &Tree, killer: &Killer, label: &str) -> Result<Vec<Arg>> {
+        match killer {
+            Killer::Native(_) => bail!("this mutant needs no guest"),
+            Killer::Kvm(test) => {
+                let mut cargo = self.cargo(tree, "test");
+                cargo.args(["--no-run", "--package", &test.package]);
+                let binary = self.keep(&native::build_test(cargo, test)?, label)?;
+                let options = [&test.name, "--exact", "--ignored"];
+                Ok([
+                    vec![binary],
+                    options.map(|text| Arg::Text(text.into())).to_vec(),
+                ]
+                .concat())
+            }
+            Killer::Kernel { name, .. } => {
+                let kernel = &kernels::find(&self.kernels, name)?.path;
+                let mut cargo = self.cargo(tree, "build");
+                cargo.args(["--package", HARNESS, "--bin", HARNESS]);
+                let built = build::executables(cargo)?;
+                let harness = built.iter().find(|built| built.name == HARNESS);
+                let harness = self.keep(&harness.context("cargo built no harness")?.path, label)?;
+                Ok(vec![harness, Arg::file(kernel)])
+            }
+        }
+    }
+
+    fn cargo(&self, tree: &Tree, subcommand: &str) -> Command {
+        let mut cargo = build::static_cargo(tree.root(), &self.target, subcommand);
+        // Dozens of binaries have to fit into the lab's memory.
+        cargo
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+            .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+        cargo
+    }
+
+    /// The next build would overwrite the binary.
+    fn keep(&self, binary: &Path, label: &str) -> Result<Arg> {
+        let kept = self.binaries.join(label);
+        fs::copy(binary, &kept).with_context(|| format!("keeping {}", kept.display()))?;
+        Ok(Arg::file(kept))
+    }
+}
+
+/// Runs `commands` and lets each one's killer judge it. Where a command breaks the lab, the next
+/// gets a new one.
+pub(crate) struct Judge<'a> {
+    place: Place,
+    commands: &'a [(&'a Killer, Vec<Arg>)],
+    machine: Option<Machine>,
+}
+
+impl<'a> Judge<'a> {
+    /// All `commands` will have their files in the lab.
+    pub(crate) fn new(place: Place, commands: &'a [(&'a Killer, Vec<Arg>)]) -> Self {
+        Self {
+            place,
+            commands,
+            machine: None,
+        }
+    }
+
+    /// The verdict on the command of that index.
+    pub(crate) fn judge(&mut self, index: usize) -> Result<Verdict> {
+        let (killer, argv) = &self.commands[index];
+        let mut machine = match self.machine.take() {
+            Some(machine) => machine,
+            None => {
+                let files = self.commands.iter().flat_map(|(_, argv)| argv);
+                Machine::start(self.place, files, false)?
+            }
+        };
+        let mut text = Vec::new();
+        let around = Around {
+            input: Input::Empty,
+            output: &mut |_, data| text.extend_from_slice(data),
+            out: Path::new("out"),
+            deadline: Some(DEADLINE),
+        };
+        let ended = match machine.run(argv, None, around) {
+            Ok(ended) => ended,
+            Err(error) => {
+                say::step(format_args!("{error:#}"));
+                return Ok(Verdict::Hangs);
+            }
+        };
+        self.machine = Some(machine);
+        let text = String::from_utf8_lossy(&text);
+        Ok(match killer {
+            Killer::Kernel { point, .. } => verdict::of_kernel(&ended, &text, point.as_deref()),
+            Killer::Kvm(test) | Killer::Native(test) => {
+                verdict::of_rust_test(&ended, &text, &test.name)
+            }
+        })
+    }
+}

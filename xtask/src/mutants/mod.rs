@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Mutants: small patches that each break one rule, and the test that must notice.
+
+pub(crate) mod guests;
+pub(crate) mod native;
+pub(crate) mod patch;
+pub(crate) mod tree;
+pub(crate) mod verdict;
