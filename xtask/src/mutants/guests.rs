@@ -135,7 +135,9 @@ impl<'a> Judge<'a> {
         self.machine = Some(machine);
         let text = String::from_utf8_lossy(&text);
         Ok(match killer {
-            Killer::Kernel { point, .. } => verdict::of_kernel(&ended, &text, point.as_deref()),
+            Killer::Kernel { name, point } => {
+                verdict::of_kernel(&ended, &text, name, point.as_deref())
+            }
             Killer::Kvm(test) | Killer::Native(test) => {
                 verdict::of_rust_test(&ended, &text, &test.name)
             }

@@ -5,6 +5,12 @@ use lab_agent::wire::Exit;
 
 use crate::job::Ended;
 
+/// How the harness's line of a point ends that the kernel never came to.
+const NOT_REPORTED: &str = "# not reported";
+
+/// What stands in the place of a point when the kernel's run itself went wrong.
+const WHOLE_RUN: &str = "(the run as a whole)";
+
 /// What a test says about the code it was run on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -36,30 +42,43 @@ pub(crate) fn of_rust_test(ended: &Ended, output: &str, name: &str) -> Verdict {
     }
 }
 
-/// The verdict of the guest harness, which was given one kernel alone.
-pub(crate) fn of_kernel(ended: &Ended, output: &str, point: Option<&str>) -> Verdict {
+/// The verdict of the guest harness, which was given the kernel `name` alone. It prints
+/// `name: ok POINT` or `name: FAILED POINT # why` of each point and `name: time-out ...` of a
+/// kernel it had to end.
+pub(crate) fn of_kernel(ended: &Ended, output: &str, name: &str, point: Option<&str>) -> Verdict {
     let code = match ended {
         Ended::Deadline => return Verdict::Hangs,
         Ended::Exit(Exit::NotStarted(why)) => return Verdict::Unclear(why.clone()),
         Ended::Exit(exit) => exit.shell_code(),
     };
-    let Some(point) = point else {
-        return if code == 0 {
-            Verdict::Passes
-        } else {
-            Verdict::Fails
-        };
+    let said = || {
+        output
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     };
-    let mut lines = output.lines().filter(|line| line.contains(point));
-    let failed = |line: &str| line.trim_start().starts_with("not ok ");
-    if lines.clone().any(failed) {
-        Verdict::Fails
-    } else if code != 0 {
-        Verdict::Unclear(format!("something other than the point `{point}` fails"))
-    } else if lines.any(|line| line.trim_start().starts_with("ok ")) {
-        Verdict::Passes
-    } else {
-        Verdict::Unclear(format!("there is no point `{point}`"))
+    let wanted = |line: &str| point.is_none_or(|point| line.contains(point));
+    let failures = || {
+        said()
+            .filter_map(|line| line.strip_prefix("FAILED "))
+            .filter(|l| wanted(l))
+    };
+    if failures().any(|line| !line.ends_with(NOT_REPORTED) && !line.starts_with(WHOLE_RUN)) {
+        return Verdict::Fails;
+    }
+    if said().any(|line| line.starts_with("time-out ")) {
+        return Verdict::Hangs;
+    }
+    if failures().next().is_some() {
+        return Verdict::Fails;
+    }
+    match point {
+        None if code == 0 => Verdict::Passes,
+        None => Verdict::Unclear(format!("the harness ends with {code} and names no point")),
+        Some(point) if code != 0 => {
+            Verdict::Unclear(format!("something other than the point `{point}` fails"))
+        }
+        Some(_) if said().any(|line| line.starts_with("ok ") && wanted(line)) => Verdict::Passes,
+        Some(point) => Verdict::Unclear(format!("there is no point `{point}`")),
     }
 }
 
@@ -87,23 +106,46 @@ mod tests {
         ));
     }
 
+    fn kernel(code: u8, output: &str, point: Option<&str>) -> Verdict {
+        of_kernel(&Ended::Exit(Exit::Code(code)), output, "overflow", point)
+    }
+
     #[test]
     fn a_named_point_must_be_the_one_that_fails() {
-        let output = "TAP version 13\nok 1 - masked\nnot ok 2 - doubled # 1001 of 1000\n";
-        let failed = Ended::Exit(Exit::Code(1));
-        assert_eq!(of_kernel(&failed, output, Some("doubled")), Verdict::Fails);
-        assert_eq!(of_kernel(&failed, output, None), Verdict::Fails);
+        let output = "overflow: ok masked\noverflow: FAILED doubled # 1001 of 1000\n\
+                      overflow: exit code 1 after 2.0 s\noverflow| not ok 3 - lost\n";
+        assert_eq!(kernel(1, output, Some("doubled")), Verdict::Fails);
+        assert_eq!(kernel(1, output, None), Verdict::Fails);
         for point in ["masked", "lost"] {
-            let verdict = of_kernel(&failed, output, Some(point));
+            let verdict = kernel(1, output, Some(point));
             assert!(matches!(verdict, Verdict::Unclear(_)), "{point}");
         }
-        let output = "ok 1 - masked\n";
-        assert_eq!(of_kernel(&FINE, output, Some("masked")), Verdict::Passes);
-        assert_eq!(of_kernel(&FINE, output, None), Verdict::Passes);
+    }
+
+    #[test]
+    fn a_kernel_that_passes_must_have_had_the_point() {
+        let output = "overflow: ok masked\noverflow: exit code 0 after 2.0 s\n";
+        assert_eq!(kernel(0, output, Some("masked")), Verdict::Passes);
+        assert_eq!(kernel(0, output, None), Verdict::Passes);
         assert!(matches!(
-            of_kernel(&FINE, output, Some("lost")),
+            kernel(0, output, Some("lost")),
             Verdict::Unclear(_)
         ));
-        assert_eq!(of_kernel(&Ended::Deadline, output, None), Verdict::Hangs);
+        assert!(matches!(kernel(101, "panicked", None), Verdict::Unclear(_)));
+    }
+
+    #[test]
+    fn a_kernel_that_was_ended_hangs_unless_the_point_failed_before() {
+        let output = "overflow: FAILED masked # lost\noverflow: FAILED doubled # not reported\n\
+                      overflow: FAILED (the run as a whole) # time-out\n\
+                      overflow: time-out after 90.0 s\n";
+        assert_eq!(kernel(1, output, Some("doubled")), Verdict::Hangs);
+        assert_eq!(kernel(1, output, Some("masked")), Verdict::Fails);
+        let crashed = "overflow: FAILED doubled # not reported\noverflow: triple fault after 1 s\n";
+        assert_eq!(kernel(1, crashed, Some("doubled")), Verdict::Fails);
+        assert_eq!(
+            of_kernel(&Ended::Deadline, "", "overflow", None),
+            Verdict::Hangs
+        );
     }
 }
