@@ -164,8 +164,12 @@ impl RdpmcTrap {
     }
 
     fn unwind(&self, vcpu: &mut VcpuFd, sregs: &kvm_sregs, unwind: &Unwind) -> Result<(), Error> {
-        if let Some((cs, ss)) = unwind.user {
-            let sregs = kvm_sregs { cs, ss, ..*sregs };
+        if unwind.cs.is_some() || unwind.ss.is_some() {
+            let sregs = kvm_sregs {
+                cs: unwind.cs.unwrap_or(sregs.cs),
+                ss: unwind.ss.unwrap_or(sregs.ss),
+                ..*sregs
+            };
             vcpu.set_sregs(&sregs)
                 .map_err(kvm("KVM_SET_SREGS", REPORT))?;
         }

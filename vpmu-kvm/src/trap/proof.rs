@@ -9,9 +9,10 @@
 //! - **T1** 64-bit mode, and CPL 0: a handler runs at CPL 0, whoever only jumped there does not.
 //! - **T2** RSP lies where the CPU would have put the frame: 48 bytes below the 16-aligned IST
 //!   entry, or RSP0 for a frame from CPL 3, or the interrupted RSP for one from CPL 0.
-//! - **T3** CS and SS are selectors that a trap from that privilege can have. From CPL 0 they are
-//!   the current ones; from CPL 3 their RPL is 3, and they name a DPL 3 code segment and a DPL 3
-//!   writable data segment.
+//! - **T3** CS and SS are selectors that a trap from that privilege can have. From CPL 0 CS is the
+//!   current one, and so is SS, unless the switch to an IST stack has nulled it (QEMU's TCG does);
+//!   then it was a DPL 0 writable data segment. From CPL 3 their RPL is 3, and they name a DPL 3
+//!   code segment and a DPL 3 writable data segment.
 //! - **T4** Only the flags that delivery itself cleared come back from the frame; IOPL, VM, VIF and
 //!   VIP stay as they are.
 //! - **T5** The error code is 0 and the bytes at RIP are an RDPMC.
@@ -43,6 +44,8 @@ pub(crate) const RFLAGS_RF: u64 = 1 << 16;
 const FRAME: u64 = 48;
 /// The frame itself.
 type Frame = [u8; 48];
+/// Accessed: the CPU sets it as it loads a segment.
+const TYPE_ACCESSED: u8 = 1;
 /// Code segment, as bit 3 of the type says; data otherwise.
 const TYPE_CODE: u8 = 8;
 /// Conforming, for code: runs at the caller's privilege.
@@ -55,8 +58,10 @@ const TYPE_WRITABLE: u8 = 2;
 pub(crate) struct Unwind {
     /// The registers to set.
     pub(crate) regs: kvm_regs,
-    /// CS and SS of a frame from CPL 3; a frame from CPL 0 changed neither.
-    pub(crate) user: Option<(kvm_segment, kvm_segment)>,
+    /// CS, where delivery changed it: in a frame from CPL 3.
+    pub(crate) cs: Option<kvm_segment>,
+    /// SS, where delivery changed it.
+    pub(crate) ss: Option<kvm_segment>,
     /// The guest was single-stepping over the RDPMC: it is owed a #DB.
     pub(crate) step: bool,
 }
@@ -108,15 +113,22 @@ pub(crate) fn judge(
     // T3. Bits 63:16 of the pushed words are not architectural.
     let selector = |word: u64| u16::from_le_bytes([word.to_le_bytes()[0], word.to_le_bytes()[1]]);
     let (cs, ss) = (selector(cs), selector(ss));
-    let user = if from_user {
-        Some(user_segments(sregs, mem, cs, ss).ok_or(PassOn::WrongSelectors)?)
-    } else if cs == sregs.cs.selector && ss == sregs.ss.selector {
-        None
+    let (new_cs, new_ss) = if from_user {
+        let code = user_code(sregs, mem, cs).ok_or(PassOn::WrongSelectors)?;
+        let stack = stack_of(sregs, mem, ss, 3).ok_or(PassOn::WrongSelectors)?;
+        (Some(code), Some(stack))
+    } else if cs != sregs.cs.selector {
+        return Err(PassOn::WrongSelectors);
+    } else if ss == sregs.ss.selector {
+        (None, None)
+    } else if gate.ist != 0 && sregs.ss.selector & !3 == 0 {
+        let stack = stack_of(sregs, mem, ss, 0).ok_or(PassOn::WrongSelectors)?;
+        (None, Some(stack))
     } else {
         return Err(PassOn::WrongSelectors);
     };
-    let long_code = user.is_none_or(|(cs, _)| cs.l == 1);
-    let code_base = user.map_or(0, |(cs, _)| if cs.l == 1 { 0 } else { cs.base });
+    let long_code = new_cs.is_none_or(|cs| cs.l == 1);
+    let code_base = new_cs.map_or(0, |cs| if cs.l == 1 { 0 } else { cs.base });
 
     // T5.
     if error != 0 {
@@ -143,7 +155,8 @@ pub(crate) fn judge(
             rflags: restored_flags(regs.rflags, rflags, gate),
             ..*regs
         },
-        user,
+        cs: new_cs,
+        ss: new_ss,
         step: rflags & RFLAGS_TF != 0,
     })
 }
@@ -156,38 +169,39 @@ fn restored_flags(current: u64, saved: u64, gate: Gate) -> u64 {
     (current & !cleared & !RFLAGS_RF) | (saved & cleared)
 }
 
-fn user_segments(
-    sregs: &kvm_sregs,
-    mem: &impl GuestMemory,
-    cs: u16,
-    ss: u16,
-) -> Option<(kvm_segment, kvm_segment)> {
-    if cs & 3 != 3 || ss & 3 != 3 {
-        return None;
-    }
-    let code = segment(sregs, mem, cs)?;
-    let stack = segment(sregs, mem, ss)?;
-    let code_ok = code.s == 1
+/// The segment of user code that `selector` names, as the CPU has it once it is loaded: accessed.
+fn user_code(sregs: &kvm_sregs, mem: &impl GuestMemory, selector: u16) -> Option<kvm_segment> {
+    let code = segment(sregs, mem, selector)?;
+    let valid = selector & 3 == 3
+        && code.s == 1
         && code.present == 1
         && code.type_ & TYPE_CODE != 0
         && (code.dpl == 3 || code.type_ & TYPE_CONFORMING != 0)
         && !(code.l == 1 && code.db == 1);
-    let stack_ok = stack.s == 1
+    valid.then_some(kvm_segment {
+        type_: code.type_ | TYPE_ACCESSED,
+        ..code
+    })
+}
+
+/// The stack segment of privilege `cpl` that `selector` names.
+fn stack_of(
+    sregs: &kvm_sregs,
+    mem: &impl GuestMemory,
+    selector: u16,
+    cpl: u8,
+) -> Option<kvm_segment> {
+    let stack = segment(sregs, mem, selector)?;
+    let valid = selector & 3 == u16::from(cpl)
+        && stack.s == 1
         && stack.present == 1
         && stack.type_ & TYPE_CODE == 0
         && stack.type_ & TYPE_WRITABLE != 0
-        && stack.dpl == 3;
-    // The CPU marks both accessed when it loads them; SVM and VMX want to see that.
-    (code_ok && stack_ok).then_some((
-        kvm_segment {
-            type_: code.type_ | 1,
-            ..code
-        },
-        kvm_segment {
-            type_: stack.type_ | 1,
-            ..stack
-        },
-    ))
+        && stack.dpl == cpl;
+    valid.then_some(kvm_segment {
+        type_: stack.type_ | TYPE_ACCESSED,
+        ..stack
+    })
 }
 
 fn words(frame: &Frame) -> [u64; 6] {

@@ -196,7 +196,7 @@ impl Guest {
 #[test]
 fn an_rdpmc_at_cpl3_is_unwound_whole() {
     let unwind = Guest::from_user().judge().unwrap();
-    let (cs, ss) = unwind.user.expect("back to CPL 3");
+    let (cs, ss) = (unwind.cs.unwrap(), unwind.ss.unwrap());
     assert_eq!(
         (cs.selector, cs.dpl, cs.l, cs.db, cs.limit),
         (0x2b, 3, 1, 0, 0xffff_ffff)
@@ -216,7 +216,7 @@ fn an_rdpmc_at_cpl3_is_unwound_whole() {
 #[test]
 fn an_rdpmc_at_cpl0_is_unwound_without_touching_segments() {
     let unwind = Guest::from_kernel().judge().unwrap();
-    assert_eq!(unwind.user, None);
+    assert_eq!((unwind.cs, unwind.ss), (None, None));
     assert_eq!(
         (unwind.regs.rip, unwind.regs.rsp),
         (KERNEL_CODE + 2, KERNEL_STACK)
@@ -343,6 +343,33 @@ fn t3_a_frame_from_cpl0_has_the_current_selectors() {
 }
 
 #[test]
+fn t3_an_ist_that_nulled_the_kernels_ss_gives_it_back() {
+    let mut guest = Guest::from_kernel();
+    guest.gate(2, 0xe);
+    guest.regs.rsp = IST2 - 48;
+    guest.sregs.ss = kvm_segment {
+        selector: 0,
+        unusable: 1,
+        ..kvm_segment::default()
+    };
+    guest.kernel_frame(|_| {});
+    let unwind = guest.judge().unwrap();
+    let ss = unwind.ss.expect("the kernel's stack segment");
+    assert_eq!((ss.selector, ss.dpl), (0x10, 0));
+    assert_eq!(unwind.cs, None);
+    // What is no kernel stack segment is refused: user data, kernel code, RPL 3.
+    for selector in [0x23, 0x20, 0x08, 0x13] {
+        guest.kernel_frame(|frame| frame[5] = selector);
+        assert_eq!(guest.judge(), Err(PassOn::WrongSelectors), "{selector:#x}");
+    }
+    // Without an IST nothing nulls SS.
+    guest.gate(0, 0xe);
+    guest.regs.rsp = (KERNEL_STACK & !0xf) - 48;
+    guest.kernel_frame(|_| {});
+    assert_eq!(guest.judge(), Err(PassOn::WrongSelectors));
+}
+
+#[test]
 fn t3_an_ldt_segment_is_looked_up_only_where_there_is_an_ldt() {
     let mut guest = Guest::from_user();
     guest.user_frame(|frame| frame[2] = 0x2f);
@@ -429,7 +456,7 @@ fn t5_32_bit_user_code_keeps_its_segment_and_wraps_at_4_gib() {
     let guest = Guest::from_user();
     guest.user_frame(|frame| frame[2] = 0x1b);
     let unwind = guest.judge().unwrap();
-    let (cs, _) = unwind.user.unwrap();
+    let cs = unwind.cs.unwrap();
     assert_eq!((cs.selector, cs.l, cs.db), (0x1b, 0, 1));
     assert_eq!(unwind.regs.rip, USER_CODE + 3);
 }
@@ -558,9 +585,11 @@ proptest! {
             let kept = 0x3000 | 0x2_0000 | 0x8_0000 | 0x10_0000;
             prop_assert_eq!(unwind.regs.rflags & kept, rflags & kept);
             prop_assert_eq!(unwind.regs.rflags & 0x1_0000, 0, "RF");
-            match unwind.user {
-                Some((cs, ss)) => prop_assert!(cs.dpl == 3 && ss.dpl == 3 && cs.selector & ss.selector & 3 == 3),
-                None => prop_assert_eq!(frame[2] & 0xffff, 0x08),
+            if let Some(cs) = unwind.cs {
+                prop_assert!(cs.dpl == 3 && cs.selector & 3 == 3);
+                prop_assert!(unwind.ss.is_some_and(|ss| ss.dpl == 3 && ss.selector & 3 == 3));
+            } else {
+                prop_assert_eq!(frame[2] & 0xffff, 0x08);
             }
         }
     }
