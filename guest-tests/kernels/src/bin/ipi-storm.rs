@@ -68,8 +68,9 @@ fn on_ipi(frame: &mut TrapFrame) -> Verdict {
 fn on_pmi(_: &mut TrapFrame) -> Verdict {
     PMIS.fetch_add(1, Relaxed);
     pmu::acknowledge(pmu::ALL);
-    pmu::set_period(0, PERIOD.load(Relaxed));
+    // In this order: an overflow while LVTPC is masked has no PMI.
     write(LVTPC, DELIVERY.load(Relaxed));
+    pmu::set_period(0, PERIOD.load(Relaxed));
     Verdict::Resume
 }
 
@@ -89,7 +90,7 @@ fn two_cpus() -> Outcome {
 /// Runs `work` on both CPUs while both take PMIs.
 fn with_pmis(how: PmiDelivery, work: smp::Work) -> Outcome {
     DELIVERY.store(how.lvtpc(), Relaxed);
-    PERIOD.store(time::ticks_ms(1) / 2, Relaxed);
+    PERIOD.store(time::ticks_ms(2), Relaxed);
     PMIS.0.iter().for_each(|pmis| pmis.store(0, Relaxed));
     let outcome = smp::together(work);
     let pmis = [0, 1].map(|cpu| PMIS[cpu].load(Relaxed));
@@ -134,7 +135,7 @@ fn wait_for(vector: u8, want: u64, what: &str) -> Outcome {
     Ok(())
 }
 
-const ONE_BY_ONE: usize = 500;
+const ONE_BY_ONE: usize = 200;
 
 fn one_by_one<const PMU: u8>() -> Outcome {
     if PMU == 1 {
@@ -159,7 +160,7 @@ fn one_by_one<const PMU: u8>() -> Outcome {
     }
 }
 
-const BURSTS: u64 = 60;
+const BURSTS: u64 = 25;
 
 fn bursts() -> Outcome {
     start_sampling()?;
@@ -179,7 +180,7 @@ fn bursts() -> Outcome {
     outcome.and(stop_sampling())
 }
 
-const VOLLEYS: u64 = 200;
+const VOLLEYS: u64 = 100;
 const BALL: u8 = 0xa3;
 
 /// Each CPU halts until the other's IPI wakes it, and answers.

@@ -12,6 +12,7 @@ use rt::msr::{self, Gp, rdpmc, try_rdpmc};
 use rt::pmu::{self, COUNTERS, counter, select, set_counter, set_select};
 use rt::probe::{self, BOTH, Cpl};
 use rt::tap::Outcome;
+use rt::text::Text;
 use rt::trap::{self, TrapFrame, Verdict, vector};
 use rt::{check, check_eq, idt, mem, session, time};
 
@@ -102,9 +103,15 @@ fn start_read(cpl: Cpl, n: u32) -> TrapFrame {
 fn read_all(cpl: Cpl) -> Outcome {
     for (n, want) in (0..COUNTERS).zip(VALUES) {
         check_eq!(counter(n), want, "RDMSR of counter {n}");
-        read_one(&start_read(cpl, n), 2, want)?;
+        read_one(&start_read(cpl, n), 2, want)
+            .map_err(|why| at(format_args!("counter {n} at CPL {cpl:?}"), why))?;
     }
     Ok(())
+}
+
+/// A reason, with the place in front.
+fn at(place: core::fmt::Arguments<'_>, why: Text) -> Text {
+    Text::format(format_args!("{place}: {why}"))
 }
 
 /// A #GP(0) at the probe's first instruction, with nothing else changed.
@@ -249,9 +256,8 @@ fn prefixes() -> Outcome {
         for cpl in BOTH {
             let mut start = start_read(cpl, 3);
             start.rip = CODE;
-            read_one(&start, length as u64, VALUES[3]).map_err(|why| {
-                rt::text::Text::format(format_args!("{prefix:x?} at CPL {cpl:?}: {why}"))
-            })?;
+            read_one(&start, length as u64, VALUES[3])
+                .map_err(|why| at(format_args!("{prefix:x?} at CPL {cpl:?}"), why))?;
         }
     }
     Ok(())
@@ -341,7 +347,7 @@ fn preserved() -> Outcome {
             start.rflags = rflags::FIXED | interrupts | pattern;
             read_one(&start, 2, VALUES[0]).map_err(|why| {
                 let flags = start.rflags;
-                rt::text::Text::format(format_args!("RFLAGS {flags:#x} at CPL {cpl:?}: {why}"))
+                at(format_args!("RFLAGS {flags:#x} at CPL {cpl:?}"), why)
             })?;
         }
     }
@@ -504,7 +510,7 @@ fn single_steps() -> Outcome {
             start.rflags |= rflags::TF;
             let rips = probe::STEP_ENDS.map(|end| start.rip + end);
             debug_traps(&start, &rips, cpu::DR6_SINGLE_STEP)
-                .map_err(|why| rt::text::Text::format(format_args!("at CPL {cpl:?}: {why}")))?;
+                .map_err(|why| at(format_args!("at CPL {cpl:?}"), why))?;
         }
     }
     read_all(Cpl::Three)
@@ -516,7 +522,7 @@ fn icebp() -> Outcome {
         for cpl in BOTH {
             let start = patterned(probe::ICEBP, cpl);
             debug_traps(&start, &[start.rip + 1], 0)
-                .map_err(|why| rt::text::Text::format(format_args!("at CPL {cpl:?}: {why}")))?;
+                .map_err(|why| at(format_args!("at CPL {cpl:?}"), why))?;
         }
     }
     read_all(Cpl::Three)
@@ -561,8 +567,8 @@ fn inside_nmi() -> Outcome {
         pmu::acknowledge(pmu::ALL);
         // A second one, to show that the first left NMIs as they must be.
         if HANDLED.fetch_add(1, Relaxed) == 0 {
-            pmu::set_period(0, 10_000);
             msr::write(LVTPC, PmiDelivery::Nmi.lvtpc());
+            pmu::set_period(0, 10_000);
         }
         Verdict::Resume
     });
