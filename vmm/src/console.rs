@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// From here on a vCPU that writes waits. One exit can bring a page more.
-const HIGH_WATER: usize = 64 * 1024;
+const HIGH_WATER: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
 struct State {
@@ -143,5 +143,104 @@ impl Write for Console {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread;
+
+    use super::*;
+
+    struct Sends(Sender<Vec<u8>>);
+
+    impl Write for Sends {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            self.0.send(data.to_vec()).map_err(io::Error::other)?;
+            Ok(data.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn no_error(error: io::Error) {
+        panic!("{error}");
+    }
+
+    #[test]
+    fn everything_gets_out_in_order_and_then_it_is_drained() {
+        let mut console = Console::default();
+        let (sender, receiver) = channel();
+        let draining = console.clone();
+        let thread =
+            thread::spawn(move || draining.drain(Box::new(Sends(sender)), || {}, no_error));
+        for byte in 0..=255 {
+            console.write_all(&[byte]).unwrap();
+        }
+        assert!(!console.is_drained());
+        console.close();
+        thread.join().unwrap();
+        assert!(console.is_drained() && console.wait_drained(Duration::ZERO));
+        let all: Vec<u8> = receiver.into_iter().flatten().collect();
+        assert_eq!(all, (0..=255).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn a_full_queue_is_full_until_it_is_written_and_says_so() {
+        let mut console = Console::default();
+        console.write_all(&vec![b'x'; HIGH_WATER - 1]).unwrap();
+        assert!(!console.is_full());
+        console.write_all(b"x").unwrap();
+        assert!(console.is_full());
+        console.close();
+        let woken = Cell::new(0);
+        let wake = || {
+            assert!(!console.is_full());
+            woken.set(woken.get() + 1);
+        };
+        console.drain(Box::new(io::sink()), wake, no_error);
+        assert_eq!(woken.get(), 1);
+    }
+
+    #[test]
+    fn after_an_error_nothing_is_kept_and_nobody_waits() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _data: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut console = Console::default();
+        console.write_all(&vec![b'x'; HIGH_WATER]).unwrap();
+        console.close();
+        let error = RefCell::new(None);
+        console.drain(
+            Box::new(Full),
+            || {},
+            |failed| *error.borrow_mut() = Some(failed),
+        );
+        assert_eq!(
+            error.into_inner().unwrap().kind(),
+            io::ErrorKind::StorageFull
+        );
+        console.write_all(b"more").unwrap();
+        assert_eq!((console.is_full(), console.abandon()), (false, 0));
+    }
+
+    #[test]
+    fn what_is_abandoned_is_counted() {
+        let mut console = Console::default();
+        console.write_all(b"lost").unwrap();
+        assert!(!console.wait_drained(Duration::ZERO));
+        assert_eq!(console.abandon(), 4);
+        assert_eq!(console.abandon(), 0);
     }
 }

@@ -341,3 +341,108 @@ impl Cpu {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_vcpu_is_held_until_it_is_let_go() {
+        let mut life = Life::new();
+        assert_eq!(life.state(), VcpuState::Created);
+        assert!(!life.settled(Goal::Pause));
+        assert_eq!(life.next(), Next::Wait);
+        assert!(life.settled(Goal::Pause));
+        life.ask(Goal::Run);
+        assert!(!life.settled(Goal::Run));
+        assert_eq!(life.next(), Next::Enter);
+        assert!(life.settled(Goal::Run));
+    }
+
+    #[test]
+    fn whoever_waits_for_a_goal_that_was_replaced_is_let_go() {
+        let mut life = Life::new();
+        life.next();
+        life.ask(Goal::Run);
+        assert!(life.settled(Goal::Pause));
+        life.ask(Goal::Stop);
+        assert!(life.settled(Goal::Run));
+        assert!(!life.settled(Goal::Stop));
+        assert_eq!(life.next(), Next::Leave);
+        assert!(!life.settled(Goal::Stop));
+        life.finish();
+        assert!(life.settled(Goal::Stop));
+    }
+
+    /// What happens to a vCPU: a request, a step of its thread, its thread's end.
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Ask(Goal),
+        Next,
+        Finish,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            3 => prop::sample::select(&[Goal::Run, Goal::Pause][..]).prop_map(Event::Ask),
+            4 => Just(Event::Next),
+            1 => Just(Event::Ask(Goal::Stop)),
+            1 => Just(Event::Finish),
+        ]
+    }
+
+    proptest! {
+        /// The rules that the states' names promise, whatever comes in whatever order.
+        #[test]
+        fn no_order_of_events_breaks_a_rule(events in prop::collection::vec(event(), 0..64)) {
+            let mut life = Life::new();
+            let mut last_asked = Goal::Pause;
+            let mut stop = false;
+            for event in events {
+                let before = life.state();
+                match event {
+                    Event::Ask(goal) => {
+                        life.ask(goal);
+                        stop |= goal == Goal::Stop;
+                        last_asked = goal;
+                        // Rule 1.
+                        prop_assert_eq!(life.state(), before);
+                    }
+                    Event::Next => {
+                        let next = life.next();
+                        let over = stop || before == VcpuState::Finished;
+                        // Rule 3, and nothing is entered that nobody asked for.
+                        prop_assert_eq!(next == Next::Leave, over);
+                        prop_assert_eq!(next == Next::Enter, !over && last_asked == Goal::Run);
+                    }
+                    Event::Finish => life.finish(),
+                }
+                if before == VcpuState::Finished {
+                    prop_assert_eq!(life.state(), VcpuState::Finished);
+                }
+                if before == VcpuState::Stopping {
+                    prop_assert!(matches!(
+                        life.state(),
+                        VcpuState::Stopping | VcpuState::Finished
+                    ));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_that_takes_too_long_names_the_vcpu_and_its_state() {
+        let cpus = Cpus::new(2);
+        cpus.ask_all(Goal::Stop);
+        cpus.finish(0);
+        let stuck = cpus.wait_all(Goal::Stop, Duration::ZERO).unwrap_err();
+        assert_eq!(
+            stuck.to_string(),
+            "vCPU 1 was asked to stop and is still not yet started after 0 ms"
+        );
+        cpus.finish(1);
+        assert_eq!(cpus.wait_all(Goal::Stop, Duration::ZERO), Ok(()));
+    }
+}

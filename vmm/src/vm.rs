@@ -708,3 +708,6 @@ impl Stopper {
         self.shared.end(exit);
     }
 }
+
+#[cfg(test)]
+mod tests;

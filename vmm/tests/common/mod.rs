@@ -40,20 +40,21 @@ pub(crate) fn print(text: &str) -> Vec<u8> {
     code
 }
 
-/// Puts `ap_code` (at most 8 bytes, real mode) at 0x8000 and starts all other vCPUs there, by
-/// INIT and SIPI through the xAPIC's ICR.
+/// Puts `ap_code` (real mode) at 0x8000 and starts all other vCPUs there, by INIT and SIPI
+/// through the xAPIC's ICR.
 pub(crate) fn start_aps(ap_code: &[u8]) -> Vec<u8> {
-    let mut bytes = [0; 8];
-    bytes[..ap_code.len()].copy_from_slice(ap_code);
+    // mov dword ptr [address], value.
     let store =
         |address: u32, value: [u8; 4]| [&[0xc7, 0x05][..], &address.to_le_bytes(), &value].concat();
-    [
-        store(0x8000, [bytes[0], bytes[1], bytes[2], bytes[3]]),
-        store(0x8004, [bytes[4], bytes[5], bytes[6], bytes[7]]),
-        store(0xfee0_0300, 0x000c_4500_u32.to_le_bytes()),
-        store(0xfee0_0300, 0x000c_4608_u32.to_le_bytes()),
-    ]
-    .concat()
+    let mut code = Vec::new();
+    for (piece, at) in ap_code.chunks(4).zip((0x8000..).step_by(4)) {
+        let mut value = [0; 4];
+        value[..piece.len()].copy_from_slice(piece);
+        code.extend(store(at, value));
+    }
+    code.extend(store(0xfee0_0300, 0x000c_4500_u32.to_le_bytes()));
+    code.extend(store(0xfee0_0300, 0x000c_4608_u32.to_le_bytes()));
+    code
 }
 
 /// An ELF kernel with a PVH note and one segment at [`ENTRY`].
