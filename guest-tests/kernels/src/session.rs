@@ -50,7 +50,13 @@ pub fn kernel_stack() -> u64 {
 /// The top of this CPU's stack for sessions at CPL 3.
 #[must_use]
 pub fn user_stack() -> u64 {
-    let top = USER_STACKS.0.get() as usize + (cpu::current() + 1) * percpu::STACK_SIZE;
+    user_stack_of(cpu::current())
+}
+
+/// The top of a CPU's stack for sessions at CPL 3.
+#[must_use]
+pub fn user_stack_of(cpu: usize) -> u64 {
+    let top = USER_STACKS.0.get() as usize + (cpu + 1) * percpu::STACK_SIZE;
     top as u64
 }
 

@@ -47,12 +47,12 @@ macro_rules! check {
 /// Ends the point unless two values are equal; says what they are of.
 #[macro_export]
 macro_rules! check_eq {
-    ($is:expr, $want:expr, $($what:tt)*) => {
+    ($is:expr, $want:expr, $($what:tt)*) => {{
         let (is, want) = ($is, $want);
         if is != want {
             $crate::fail!("{}: {:x?}, not {:x?} (hex)", format_args!($($what)*), is, want);
         }
-    };
+    }};
 }
 
 /// A line of diagnosis.
