@@ -116,21 +116,6 @@ impl KickGuard {
         KICKED.with(|kicked| kicked.load(Ordering::Relaxed))
     }
 
-    /// Makes the next `KVM_RUN` finish the last exit without entering the guest.
-    pub(crate) fn force_immediate_exit(&self) {
-        self.set_immediate_exit(true);
-    }
-
-    /// Takes [`force_immediate_exit`](Self::force_immediate_exit) back, but no kick.
-    pub(crate) fn restore_immediate_exit(&self) {
-        self.set_immediate_exit(false);
-        compiler_fence(Ordering::SeqCst);
-        // A kick between the last look and the store above would be wiped out: look again.
-        if self.kicked() {
-            self.set_immediate_exit(true);
-        }
-    }
-
     /// The kernel's id of this thread, for timers that signal it.
     pub(crate) fn tid(&self) -> pid_t {
         self.tid

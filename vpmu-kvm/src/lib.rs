@@ -27,7 +27,7 @@
 //!     if stop() {
 //!         return Ok(());
 //!     }
-//!     match pmu.run(&mut vcpu, &guard, &mem)? {
+//!     match pmu.run(&mut vcpu, &mem)? {
 //!         Exit::Vcpu(VcpuExit::Shutdown) => return Ok(()),
 //!         Exit::Vcpu(exit) => println!("{exit:?}"),
 //!         _ => {}

@@ -83,8 +83,6 @@ pub struct VcpuPmuKvm {
     debug: Option<kvm_debug_exit_arch>,
     /// The trap must look at the guest's IDT before the next entry.
     arm: bool,
-    /// The last exit is complete only after the next `KVM_RUN`.
-    incomplete: bool,
 }
 
 impl VcpuPmuKvm {
@@ -104,7 +102,6 @@ impl VcpuPmuKvm {
             idle: IdleBackoff::default(),
             debug: None,
             arm: false,
-            incomplete: false,
         })
     }
 
@@ -118,7 +115,6 @@ impl VcpuPmuKvm {
     pub fn run<'a>(
         &mut self,
         vcpu: &'a mut VcpuFd,
-        guard: &KickGuard,
         mem: &impl GuestMemory,
     ) -> Result<Exit<'a>, Error> {
         if let Some(exit) = self.debug.take() {
@@ -129,22 +125,14 @@ impl VcpuPmuKvm {
         }
         let counting = self.pmu.counting();
         let now = Nanos(if counting { monotonic_ns() } else { 0 });
-        // An exit is complete only after the next KVM_RUN. Before that a PMI would be taken ahead
-        // of the very instruction that exited, so finish it first and look again.
-        let finish = counting && self.incomplete && self.pmu.would_deliver(now);
-        if finish {
-            guard.force_immediate_exit();
-        } else if counting {
+        if counting {
             self.deliver_and_arm(vcpu, now)?;
             self.pmu.source_mut().clock_mut().enter();
         }
         let result = vcpu.run();
-        if finish {
-            guard.restore_immediate_exit();
-        } else if counting {
+        if counting {
             self.pmu.source_mut().clock_mut().exit();
         }
-        self.incomplete = false;
         Ok(match interrupted(result)? {
             Some(exit) => self.dispatch(exit),
             None => Exit::Kicked,
@@ -176,50 +164,31 @@ impl VcpuPmuKvm {
             VcpuExit::X86Rdmsr(exit) => match self.pmu.read_msr(MsrId(exit.index)) {
                 MsrRead::Value(value) => {
                     *exit.data = value;
-                    self.handled(Handled::ReadMsr)
+                    Exit::Handled(Handled::ReadMsr)
                 }
                 MsrRead::GeneralProtection => {
                     *exit.error = 1;
-                    self.handled(Handled::ReadMsr)
+                    Exit::Handled(Handled::ReadMsr)
                 }
-                MsrRead::NotHandled => self.foreign(VcpuExit::X86Rdmsr(exit)),
+                MsrRead::NotHandled => Exit::Vcpu(VcpuExit::X86Rdmsr(exit)),
             },
             VcpuExit::X86Wrmsr(exit) => match self.pmu.write_msr(MsrId(exit.index), exit.data) {
                 MsrWrite::Done => {
                     self.arm |= enables(MsrId(exit.index), exit.data);
-                    self.handled(Handled::WriteMsr)
+                    Exit::Handled(Handled::WriteMsr)
                 }
                 MsrWrite::GeneralProtection => {
                     *exit.error = 1;
-                    self.handled(Handled::WriteMsr)
+                    Exit::Handled(Handled::WriteMsr)
                 }
-                MsrWrite::NotHandled => self.foreign(VcpuExit::X86Wrmsr(exit)),
+                MsrWrite::NotHandled => Exit::Vcpu(VcpuExit::X86Wrmsr(exit)),
             },
             VcpuExit::Debug(exit) => {
                 self.debug = Some(exit);
                 Exit::Handled(Handled::Debug)
             }
-            exit => self.foreign(exit),
+            exit => Exit::Vcpu(exit),
         }
-    }
-
-    fn handled<'a>(&mut self, handled: Handled) -> Exit<'a> {
-        self.incomplete = true;
-        Exit::Handled(handled)
-    }
-
-    fn foreign<'a>(&mut self, exit: VcpuExit<'a>) -> Exit<'a> {
-        self.incomplete = matches!(
-            exit,
-            VcpuExit::IoIn(..)
-                | VcpuExit::IoOut(..)
-                | VcpuExit::MmioRead(..)
-                | VcpuExit::MmioWrite(..)
-                | VcpuExit::Hypercall(_)
-                | VcpuExit::X86Rdmsr(_)
-                | VcpuExit::X86Wrmsr(_)
-        );
-        Exit::Vcpu(exit)
     }
 
     fn resolve(

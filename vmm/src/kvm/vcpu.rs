@@ -96,14 +96,13 @@ impl Vcpu for KvmVcpu {
     fn run(&mut self, ports: &PioBus) -> Result<Step, VcpuError> {
         let Self {
             pmu,
-            guard,
             vcpu,
             ram,
             counts,
             ..
         } = self;
         let exit = match pmu {
-            Some(pmu) => pmu.run(vcpu, guard, ram)?,
+            Some(pmu) => pmu.run(vcpu, ram)?,
             None => run_plain(vcpu)?,
         };
         match exit {

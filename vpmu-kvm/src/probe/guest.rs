@@ -255,7 +255,7 @@ impl Probe<'_> {
             if self.late() {
                 return Ok(End::Other);
             }
-            match self.pmu.run(self.vcpu, self.guard, self.memory)? {
+            match self.pmu.run(self.vcpu, self.memory)? {
                 Exit::Handled(Handled::WriteMsr) => *writes += 1,
                 Exit::Handled(_) | Exit::Kicked => {}
                 exit => return Ok(end(&exit)),

@@ -148,7 +148,7 @@ impl Guest {
         loop {
             self.guard.clear();
             let exit = match &mut self.pmu {
-                Some(pmu) => pmu.run(&mut self.vcpu, &self.guard, &self.memory)?,
+                Some(pmu) => pmu.run(&mut self.vcpu, &self.memory)?,
                 None => run_plain(&mut self.vcpu)?,
             };
             match exit {
