@@ -4,6 +4,8 @@
 //! [`VmBuilder`] puts a machine together, [`Vm::start`] lets it run, [`RunningVm`] watches and
 //! ends it, [`RunReport`] says what happened.
 
+pub mod cli;
+
 mod boot;
 mod console;
 mod cpus;

@@ -9,13 +9,11 @@ mod common;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Instant;
 
-use common::{HALT, LIMIT, Output, SPIN, TRIPLE_FAULT, exit, print, start, start_aps, vm};
+use common::{CHATTER, HALT, LIMIT, Output, SPIN, TRIPLE_FAULT, exit, print, start, start_aps, vm};
 use devices::{BusDevice, PortRange};
 use vmm::{ExitReason, RunningVm, VcpuState, VmError};
-
-/// Adds to COM1 for ever: `mov edx, 0x3f8`, then `out dx, al`, `jmp` back.
-const CHATTER: &[u8] = &[0xba, 0xf8, 0x03, 0, 0, 0xee, 0xeb, 0xfd];
 
 /// Stops the run; every vCPU has its report. Says how it ended.
 fn stopped(running: RunningVm) -> ExitReason {
@@ -185,12 +183,21 @@ fn a_run_that_is_dropped_leaves_no_thread() {
             .filter(|name| name.starts_with("vcpu") || name.starts_with("console"))
             .count()
     }
-    // The runner may have a thread for each test, so look at ours by name only; they have to be
-    // run one by one.
+    // A joined thread may still be listed for a moment.
+    fn settle() {
+        let start = Instant::now();
+        while threads() > 0 {
+            assert!(
+                start.elapsed() < LIMIT.unwrap(),
+                "{} threads are left",
+                threads()
+            );
+            thread::yield_now();
+        }
+    }
     for code in [SPIN, HALT, TRIPLE_FAULT] {
-        let running = start(vm(code).vcpus(3));
-        drop(running);
-        assert_eq!(threads(), 0);
+        drop(start(vm(code).vcpus(3)));
+        settle();
     }
     drop(vm(SPIN).build().unwrap());
     assert_eq!(threads(), 0);

@@ -27,7 +27,7 @@ pub(super) struct Args {
 
 /// Prints the report; the status says whether a PMU can be offered.
 pub(super) fn run(args: &Args) -> Result<Status, Failure> {
-    let (text, offered) = match vmm::probe() {
+    let (text, offered) = match crate::probe() {
         Ok(host) => {
             let text = if args.json {
                 to_json(host)?

@@ -4,8 +4,8 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
+use crate::{Exit, ExitReason, RunReport, RunningVm};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
-use vmm::{Exit, ExitReason, RunReport, RunningVm};
 use vmm_sys_util::timerfd::TimerFd;
 
 use super::signals::Signals;
@@ -98,7 +98,7 @@ pub(super) fn wait(
     }
 }
 
-pub(super) fn failed(error: &vmm::VmError) -> Failure {
+pub(super) fn failed(error: &crate::VmError) -> Failure {
     Failure::of(Status::of_error(error), error)
 }
 

@@ -65,9 +65,11 @@ impl Failure {
     }
 }
 
-/// Runs the command that the process was started with.
-pub(crate) fn main() -> ExitCode {
-    let status = match parse(std::env::args_os()) {
+/// Does what the command line says, as the program `perfvisor`; `args` start with its name.
+///
+/// Ask for it before the process starts a thread: it blocks SIGINT and SIGTERM in this one.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let status = match parse(args) {
         Ok(Command::Run(args)) => run::run(&args),
         Ok(Command::Doctor(args)) => doctor::run(&args),
         Err(Unparsed::Help(text)) => Stream::Stdout

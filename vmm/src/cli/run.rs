@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vmm::{RunReport, VmBuilder};
+use crate::{RunReport, VmBuilder};
 use vpmu::PmuModel;
 
 use super::events::{self, failed};

@@ -7,7 +7,7 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::ptr;
 
-use vmm::ExitReason;
+use crate::ExitReason;
 
 /// The two signals, blocked in every thread and readable here.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The process's exit codes, in one table.
 
-use vmm::{Exit, ExitReason, KvmError, VmError};
+use crate::{Exit, ExitReason, KvmError, VmError};
 
 /// How a command ended, as an exit code says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

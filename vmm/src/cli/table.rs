@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::{ExitReason, RunReport, VcpuReport};
 use comfy_table::{CellAlignment, Table, presets};
-use vmm::{ExitReason, RunReport, VcpuReport};
 
 /// The report as a table, with a line on how the run ended.
 pub(super) fn render(report: &RunReport) -> String {

@@ -20,6 +20,8 @@ pub(crate) const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
 pub(crate) const SPIN: &[u8] = &[0xeb, 0xfe];
 /// `hlt`, again and again; interrupts are off.
 pub(crate) const HALT: &[u8] = &[0xf4, 0xeb, 0xfd];
+/// Adds to COM1 for ever: `mov edx, 0x3f8`, then `out dx, al`, `jmp` back.
+pub(crate) const CHATTER: &[u8] = &[0xba, 0xf8, 0x03, 0, 0, 0xee, 0xeb, 0xfd];
 /// `ud2` without an IDT.
 pub(crate) const TRIPLE_FAULT: &[u8] = &[0x0f, 0x0b];
 /// `mov eax, 0xd0000000`, `jmp eax`: nothing is there, so KVM cannot fetch an instruction.

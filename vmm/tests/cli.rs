@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The command `perfvisor` where it needs no KVM: help, and what is refused.
+
+mod common;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use common::{SPIN, elf};
+
+fn perfvisor(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_perfvisor"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// A file for one test.
+fn file(name: &str, content: &[u8]) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// The one line that refuses these arguments.
+fn refused(args: &[&str]) -> String {
+    let output = perfvisor(args);
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(121), "{args:?}: {line}");
+    assert!(output.stdout.is_empty(), "{args:?}");
+    assert!(
+        line.starts_with("perfvisor: ") && line.ends_with('\n'),
+        "{args:?}: {line}"
+    );
+    assert_eq!(line.lines().count(), 1, "{args:?}: {line}");
+    line
+}
+
+#[test]
+fn every_command_has_help() {
+    for args in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["doctor", "--help"],
+        &["--version"],
+    ] {
+        let output = perfvisor(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(
+            !output.stdout.is_empty() && output.stderr.is_empty(),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn run_explains_every_option_and_exit_code() {
+    let help = String::from_utf8(perfvisor(&["run", "--help"]).stdout).unwrap();
+    for word in [
+        "--kernel",
+        "--cpus",
+        "--memory",
+        "--pmu",
+        "--cmdline",
+        "--timeout",
+        "--serial",
+        "--json",
+        "0-119",
+        "120",
+        "121",
+        "122",
+        "123",
+        "124",
+        "125",
+        "126",
+        "130",
+        "143",
+    ] {
+        assert!(help.contains(word), "{word} is not in {help}");
+    }
+}
+
+#[test]
+fn a_wrong_argument_is_refused_in_one_line() {
+    assert!(refused(&[]).contains("A command is missing"));
+    assert!(refused(&["run"]).contains("--kernel"));
+    assert!(refused(&["run", "--kernel", "k", "--cups", "boot=2"]).contains("--cpus"));
+    assert!(refused(&["run", "--kernel", "k", "--memory", "64"]).contains("128M"));
+}
+
+#[test]
+fn a_kernel_that_cannot_be_used_is_refused_in_one_line() {
+    let kernel = |name, content: &[u8]| {
+        let path = file(name, content);
+        refused(&["run", "--kernel", path.to_str().unwrap()])
+    };
+    let good = elf(SPIN);
+    assert!(kernel("empty", b"").contains("not an ELF file"));
+    assert!(kernel("text", b"#!/bin/sh").contains("not an ELF file"));
+    assert!(kernel("cut", &good[..good.len() - 1]).contains("damaged or cut short"));
+    assert!(refused(&["run", "--kernel", "/nowhere/kernel"]).contains("/nowhere/kernel"));
+    assert!(refused(&["run", "--kernel", "/"]).contains("is a directory"));
+    assert!(refused(&["run", "--kernel", "/dev/zero"]).contains("not a regular file"));
+}
+
+#[test]
+fn memory_that_cannot_be_given_is_refused_in_one_line() {
+    let path = file("good", &elf(SPIN));
+    let kernel = path.to_str().unwrap();
+    for size in ["0M", "1M", "513G", "2049K"] {
+        let line = refused(&["run", "--kernel", kernel, "--memory", size]);
+        assert!(
+            line.contains("at least 2 MiB and at most 512 GiB"),
+            "{line}"
+        );
+    }
+    // The segment's size in memory, in the first program header.
+    let mut large = elf(SPIN);
+    large[64 + 40..64 + 48].copy_from_slice(&(64_u64 << 20).to_le_bytes());
+    let path = file("large", &large);
+    let line = refused(&["run", "--kernel", path.to_str().unwrap(), "--memory", "8M"]);
+    assert!(
+        line.contains("needs at least 65 MiB of memory and the guest has 8 MiB"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_serial_file_that_cannot_be_written_is_refused_in_one_line() {
+    let path = file("serial", &elf(SPIN));
+    let kernel = path.to_str().unwrap();
+    let line = refused(&["run", "--kernel", kernel, "--serial", "/nowhere/serial"]);
+    assert!(line.contains("--serial /nowhere/serial"), "{line}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_perfvisor"))
+        .arg("--help")
+        .stdout(full)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .and_then(std::process::Child::wait_with_output)
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        line.contains("Cannot write the output: No space left"),
+        "{line}"
+    );
+}
