@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Kicks, at every moment they can come.
+
+use std::sync::mpsc;
+use std::thread;
+
+use kvm_bindings::{kvm_regs, kvm_userspace_memory_region};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vpmu_kvm::{Error, Exit, kick, run_plain};
+
+const CODE: u64 = 0x1000;
+
+/// A guest in real mode. Fields are dropped in order: the memory outlives the VM that maps it.
+struct Guest {
+    vcpu: VcpuFd,
+    _vm: VmFd,
+    _memory: GuestMemoryMmap,
+}
+
+fn guest(code: &[u8]) -> Guest {
+    let vm = Kvm::new().unwrap().create_vm().unwrap();
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1_0000)]).unwrap();
+    memory.write_slice(code, GuestAddress(CODE)).unwrap();
+    let region = kvm_userspace_memory_region {
+        memory_size: 0x1_0000,
+        userspace_addr: memory.get_host_address(GuestAddress(0)).unwrap().addr() as u64,
+        ..Default::default()
+    };
+    // SAFETY: the region is mapped for as long as the guest lives.
+    unsafe { vm.set_user_memory_region(region) }.unwrap();
+    let vcpu = vm.create_vcpu(0).unwrap();
+    let mut sregs = vcpu.get_sregs().unwrap();
+    (sregs.cs.base, sregs.cs.selector) = (0, 0);
+    vcpu.set_sregs(&sregs).unwrap();
+    vcpu.set_regs(&kvm_regs {
+        rip: CODE,
+        rflags: 2,
+        ..Default::default()
+    })
+    .unwrap();
+    kick::install().unwrap();
+    Guest {
+        vcpu,
+        _vm: vm,
+        _memory: memory,
+    }
+}
+
+/// `jmp .`
+const SPIN: &[u8] = &[0xeb, 0xfe];
+/// `out 0x10, al` twice.
+const OUTS: &[u8] = &[0xe6, 0x10, 0xe6, 0x10, 0xeb, 0xfe];
+
+#[test]
+#[ignore = "needs KVM: cargo xtask test runs it in the lab"]
+fn a_kick_before_the_run_keeps_the_guest_from_being_entered() {
+    let mut guest = guest(SPIN);
+    let guard = kick::bind(&mut guest.vcpu).unwrap();
+    guard.clear();
+    assert!(!guard.kicked());
+    guard.kicker().kick().unwrap();
+    assert!(guard.kicked());
+    // Hangs if the kick is lost: nothing else ends this guest.
+    assert!(matches!(run_plain(&mut guest.vcpu).unwrap(), Exit::Kicked));
+    assert!(
+        matches!(run_plain(&mut guest.vcpu).unwrap(), Exit::Kicked),
+        "until it is cleared"
+    );
+}
+
+#[test]
+#[ignore = "needs KVM: cargo xtask test runs it in the lab"]
+fn clear_forgets_earlier_kicks() {
+    let mut guest = guest(OUTS);
+    let guard = kick::bind(&mut guest.vcpu).unwrap();
+    guard.kicker().kick().unwrap();
+    guard.clear();
+    let exit = run_plain(&mut guest.vcpu).unwrap();
+    assert!(
+        matches!(exit, Exit::Vcpu(VcpuExit::IoOut(0x10, _))),
+        "{exit:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs KVM: cargo xtask test runs it in the lab"]
+fn a_running_guest_is_kicked_from_another_thread() {
+    let (send, kickers) = mpsc::channel();
+    let (done, rounds) = mpsc::channel();
+    let runner = thread::spawn(move || {
+        let mut guest = guest(SPIN);
+        let guard = kick::bind(&mut guest.vcpu).unwrap();
+        send.send(guard.kicker()).unwrap();
+        for round in 0..200 {
+            guard.clear();
+            // Only after the clear: a kick from here on must end the run.
+            done.send(round).unwrap();
+            assert!(matches!(run_plain(&mut guest.vcpu).unwrap(), Exit::Kicked));
+        }
+    });
+    let kicker = kickers.recv().unwrap();
+    for _ in rounds {
+        kicker.kick().unwrap();
+    }
+    runner.join().unwrap();
+}
+
+#[test]
+#[ignore = "needs KVM: cargo xtask test runs it in the lab"]
+fn a_dropped_guard_takes_no_kicks_and_frees_its_thread() {
+    let mut guest = guest(OUTS);
+    let guard = kick::bind(&mut guest.vcpu).unwrap();
+    assert!(matches!(
+        kick::bind(&mut guest.vcpu),
+        Err(Error::ThreadBound)
+    ));
+    let kicker = guard.kicker();
+    drop(guard);
+    kicker.kick().unwrap();
+    let exit = run_plain(&mut guest.vcpu).unwrap();
+    assert!(
+        matches!(exit, Exit::Vcpu(VcpuExit::IoOut(0x10, _))),
+        "{exit:?}"
+    );
+    assert!(kick::bind(&mut guest.vcpu).is_ok());
+}
