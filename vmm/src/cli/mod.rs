@@ -19,6 +19,7 @@ use clap::{Parser, Subcommand};
 
 use self::output::Stream;
 use self::status::Status;
+use crate::vcpu::chain;
 
 /// Runs guests that always have a PMU, on hosts that have none.
 #[derive(Debug, Parser)]
@@ -51,17 +52,7 @@ impl Failure {
 
     /// An error with all its causes.
     fn of(status: Status, error: &(dyn Error + 'static)) -> Self {
-        let mut line = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // A transparent error says the same as its source.
-            if !line.ends_with(&text) {
-                line = format!("{line}: {text}");
-            }
-            cause = error.source();
-        }
-        Self { status, line }
+        Self::new(status, chain(error))
     }
 }
 
