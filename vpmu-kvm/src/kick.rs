@@ -11,7 +11,7 @@
 
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kvm_ioctls::VcpuFd;
@@ -24,8 +24,6 @@ use crate::Error;
 thread_local! {
     /// `kvm_run.immediate_exit` of the vCPU that this thread runs; null when it runs none.
     static IMMEDIATE_EXIT: AtomicPtr<u8> = const { AtomicPtr::new(ptr::null_mut()) };
-    /// Whether a kick arrived since the last `clear`.
-    static KICKED: AtomicBool = const { AtomicBool::new(false) };
     /// Whether this thread has a `KickGuard`.
     static BOUND: Cell<bool> = const { Cell::new(false) };
 }
@@ -37,7 +35,6 @@ pub fn signal() -> c_int {
 }
 
 extern "C" fn on_kick(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
-    KICKED.with(|kicked| kicked.store(true, Ordering::Relaxed));
     IMMEDIATE_EXIT.with(|flag| {
         let flag = flag.load(Ordering::Relaxed);
         if !flag.is_null() {
@@ -73,7 +70,6 @@ pub fn bind(vcpu: &mut VcpuFd) -> Result<KickGuard, Error> {
         return Err(Error::ThreadBound);
     }
     let flag = ptr::from_mut(&mut vcpu.get_kvm_run().immediate_exit);
-    KICKED.with(|kicked| kicked.store(false, Ordering::Relaxed));
     IMMEDIATE_EXIT.with(|slot| slot.store(flag, Ordering::Relaxed));
     // SAFETY: gettid has no preconditions.
     let tid = unsafe { libc::gettid() };
@@ -103,27 +99,16 @@ impl KickGuard {
 
     /// Forgets earlier kicks. Call it before looking at the request flags, then run.
     pub fn clear(&self) {
-        KICKED.with(|kicked| kicked.store(false, Ordering::Relaxed));
-        self.set_immediate_exit(false);
+        // SAFETY: as in `on_kick`; the guard is dropped before the kvm_run page is unmapped.
+        unsafe { self.flag.write_volatile(0) };
         // The handler runs on this very thread: only the compiler could move the caller's look at
-        // its request flags above the two stores.
+        // its request flags above the store.
         compiler_fence(Ordering::SeqCst);
-    }
-
-    /// Whether a kick arrived since the last [`clear`](Self::clear).
-    #[must_use]
-    pub fn kicked(&self) -> bool {
-        KICKED.with(|kicked| kicked.load(Ordering::Relaxed))
     }
 
     /// The kernel's id of this thread, for timers that signal it.
     pub(crate) fn tid(&self) -> pid_t {
         self.tid
-    }
-
-    fn set_immediate_exit(&self, on: bool) {
-        // SAFETY: see `on_kick`; the guard is dropped before the kvm_run page is unmapped.
-        unsafe { self.flag.write_volatile(u8::from(on)) };
     }
 }
 

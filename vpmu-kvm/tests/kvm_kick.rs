@@ -58,9 +58,7 @@ fn a_kick_before_the_run_keeps_the_guest_from_being_entered() {
     let mut guest = guest(SPIN);
     let guard = kick::bind(&mut guest.vcpu).unwrap();
     guard.clear();
-    assert!(!guard.kicked());
     guard.kicker().kick().unwrap();
-    assert!(guard.kicked());
     // Hangs if the kick is lost: nothing else ends this guest.
     assert!(matches!(run_plain(&mut guest.vcpu).unwrap(), Exit::Kicked));
     assert!(

@@ -427,7 +427,7 @@ fn t5_another_gp_is_passed_on() {
     assert_eq!(guest.judge(), Err(PassOn::NotRdpmc));
     guest.user_frame(|frame| frame[0] = 13 * 8 + 2); // INT 13
     assert_eq!(guest.judge(), Err(PassOn::NotRdpmc));
-    guest.user_frame(|frame| frame[1] = 0x8000_0000_0000_0000); // not canonical
+    guest.user_frame(|frame| frame[1] = 1 << 63 | USER_CODE); // not canonical
     assert_eq!(guest.judge(), Err(PassOn::NotRdpmc));
     guest.user_frame(|frame| frame[1] = MAPPED + 5); // not mapped
     assert_eq!(guest.judge(), Err(PassOn::NotRdpmc));
@@ -547,6 +547,13 @@ fn large_pages_and_five_levels_are_walked() {
         None,
         "canonical"
     );
+    for beyond in [1 << 48 | USER_CODE, 1 << 63 | USER_CODE] {
+        assert_eq!(
+            paging::translate(&sregs, &guest.ram, beyond),
+            None,
+            "{beyond:#x}"
+        );
+    }
     sregs.cr4 |= 1 << 12;
     sregs.cr3 = 0x2_5000;
     guest.ram.put_u64(0x2_5000, PML4 | 7);
