@@ -41,6 +41,18 @@ fn main() {
         ("ICEBP arrives", icebp),
         ("2,000 reads at CPL 0 never go back", || many(Cpl::Zero)),
         ("2,000 reads at CPL 3 never go back", || many(Cpl::Three)),
+        ("reads at CPL 0 while NMIs arrive", || {
+            under_pmis(PmiDelivery::Nmi, Cpl::Zero)
+        }),
+        ("reads at CPL 3 while NMIs arrive", || {
+            under_pmis(PmiDelivery::Nmi, Cpl::Three)
+        }),
+        ("reads at CPL 0 while vectors arrive", || {
+            under_pmis(PmiDelivery::Vector, Cpl::Zero)
+        }),
+        ("reads at CPL 3 while vectors arrive", || {
+            under_pmis(PmiDelivery::Vector, Cpl::Three)
+        }),
         ("RDPMC inside an NMI handler", inside_nmi),
         ("RDPMC inside a #GP handler", inside_gp),
         ("the #GP gate on an interrupt stack", gate_on_ist),
@@ -552,6 +564,58 @@ fn many(cpl: Cpl) -> Outcome {
         "the last value {} and RDMSR's {last}",
         end.r9
     );
+    Ok(())
+}
+
+static PMIS: AtomicU64 = AtomicU64::new(0);
+static PERIOD: AtomicU64 = AtomicU64::new(0);
+static SAMPLING: AtomicU64 = AtomicU64::new(0);
+
+fn on_sample(_: &mut TrapFrame) -> Verdict {
+    PMIS.fetch_add(1, Relaxed);
+    pmu::acknowledge(pmu::ALL);
+    msr::write(LVTPC, SAMPLING.load(Relaxed));
+    pmu::set_period(0, PERIOD.load(Relaxed));
+    Verdict::Resume
+}
+
+fn under_pmis(how: PmiDelivery, cpl: Cpl) -> Outcome {
+    const READS: u64 = 50;
+    prepare();
+    trap::hook(how.vector(), on_sample);
+    PMIS.store(0, Relaxed);
+    PERIOD.store(time::ticks_ms(1), Relaxed);
+    SAMPLING.store(how.lvtpc(), Relaxed);
+    msr::write(LVTPC, how.lvtpc());
+    set_counter(3, 0);
+    set_select(3, select::CYCLES);
+    pmu::set_period(0, time::ticks_ms(1));
+    set_select(0, select::CYCLES_INT);
+    let deadline = time::Deadline::after_ms(10_000);
+    let mut start = probe::RDPMC_LOOP.start(cpl);
+    start.rcx = 3;
+    while PMIS.load(Relaxed) < 100 {
+        start.r8 = READS;
+        let end = session::run(&start);
+        check_eq!(
+            end.vector(),
+            vector::RETURN,
+            "vector at the end (error {:#x})",
+            end.error
+        );
+        check_eq!(
+            (end.r8, end.r10),
+            (0, 0),
+            "reads left, and reads that went back"
+        );
+        start.r9 = end.r9;
+        check!(
+            !deadline.is_over(),
+            "only {} PMIs within 10 s",
+            PMIS.load(Relaxed)
+        );
+    }
+    pmu::reset();
     Ok(())
 }
 

@@ -45,7 +45,7 @@ const MIN_REARM_US: u64 = 100;
 struct State {
     pmis: AtomicU64,
     lvtpc: AtomicU64,
-    /// Counters that the handler re-arms, one at each PMI.
+    /// Counters that the handler re-arms in turn, one at each PMI.
     counters: AtomicU32,
     stop: AtomicBool,
     /// When the handler ends a storm that lets nothing else run, in TSC ticks.
@@ -74,9 +74,10 @@ fn on_pmi(_: &mut TrapFrame) -> Verdict {
     pmu::acknowledge(pmu::ALL);
     // In this order: an overflow while LVTPC is masked has no PMI.
     write(LVTPC, state.lvtpc.load(Relaxed));
-    let counters = u64::from(state.counters.load(Relaxed).max(1));
-    let n = (0..COUNTERS).find(|n| u64::from(*n) == number % counters);
-    set_counter(n.unwrap_or(0), u64::MAX);
+    let counters = u64::from(state.counters.load(Relaxed));
+    if let Some(n) = (0..COUNTERS).find(|&n| counters > 0 && u64::from(n) == number % counters) {
+        set_counter(n, u64::MAX);
+    }
     Verdict::Resume
 }
 
@@ -120,8 +121,9 @@ fn storm(how: PmiDelivery, counters: u32) -> Outcome {
     let start = time::tsc();
     set_counter(0, u64::MAX);
     let mut rounds = 0;
-    // The work of the main loop, which must get done.
-    while rounds < 500 || time::tsc() - start < time::ticks_ms(500) {
+    // Where the handler alone takes longer than the interval, as it does with slow exits, little is
+    // left for the main loop; but something is.
+    while rounds < 50 || time::tsc() - start < time::ticks_ms(500) {
         let passed = time::tsc() - start;
         check!(
             passed < limit(),
@@ -142,10 +144,10 @@ fn storm(how: PmiDelivery, counters: u32) -> Outcome {
 }
 
 fn writer() -> Outcome {
-    let state = prepare(PmiDelivery::Nmi, 1);
+    let state = prepare(PmiDelivery::Nmi, 0);
     set_select(0, select::CYCLES_INT);
     let start = time::tsc();
-    for round in 0..500 {
+    for round in 0..200 {
         let passed = time::tsc() - start;
         check!(
             passed < limit(),
@@ -160,7 +162,7 @@ fn writer() -> Outcome {
     let pmis = state.pmis.load(Relaxed);
     pmu::reset();
     check!(came, "no PMI within 5 s of the last write");
-    diag!("{pmis} PMIs, 500 writes, {passed} TSC ticks");
+    diag!("{pmis} PMIs, 200 writes, {passed} TSC ticks");
     bounded(pmis, passed)
 }
 

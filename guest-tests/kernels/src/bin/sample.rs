@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A profile of the guest by itself: every vCPU does some work and samples it with overflow
+//! interrupts, as `perf record` does. For people, not for the test harness.
+//!
+//! Each function's share is shown twice: of the samples, and of the cycles counted by reading a
+//! second counter around each call. The two ways have little in common, so where they agree the
+//! PMU may be believed.
+
+#![no_std]
+#![no_main]
+
+use core::fmt;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use rt::apic::{LVTPC, PmiDelivery};
+use rt::msr::{rdpmc, write};
+use rt::pmu::{self, select, set_select};
+use rt::sync::PerCpu;
+use rt::tap::Outcome;
+use rt::trap::{self, TrapFrame, Verdict, vector};
+use rt::{MAX_CPUS, check, cpu, exit, println, smp, time};
+
+rt::kernel!(main);
+
+/// Cycles between two samples.
+const PERIOD: u64 = 10_000_000;
+/// Cycles of work on each vCPU, at least.
+const WORK: u64 = 2_500_000_000;
+
+fn main() {
+    println!("A guest samples itself\n");
+    let pmu = cpu::cpuid(0xa, 0).eax;
+    if pmu & 0xff == 0 {
+        println!("CPUID leaf 0xA is empty: this guest has no PMU, so there is nothing to show.");
+        exit::exit(1);
+    }
+    println!(
+        "PMU version {}, {} counters of {} bits. Counter 0 interrupts every {} cycles,",
+        pmu & 0xff,
+        pmu >> 8 & 0xff,
+        pmu >> 16 & 0xff,
+        Thousands(PERIOD)
+    );
+    println!(
+        "as an NMI on even vCPUs and as vector {:#x} on odd ones.",
+        vector::PMI
+    );
+    trap::hook(vector::PMI, on_pmi);
+    trap::hook(vector::NMI, on_pmi);
+    let outcome = smp::together(profile);
+    for cpu in 0..cpu::count() {
+        report(cpu);
+    }
+    println!("\nshare: of the samples. counted: of the cycles, by reading counter 1 around calls.");
+    if let Err(why) = outcome {
+        println!("\nThis did not work: {why}");
+        exit::exit(1);
+    }
+}
+
+/// A piece of work with a name.
+struct Function {
+    name: &'static str,
+    run: fn(u64) -> u64,
+    /// Which vCPUs do it: those with this number modulo 2.
+    parity: usize,
+    /// Its argument, which decides about its share.
+    amount: u64,
+}
+
+static FUNCTIONS: [Function; 6] = [
+    Function {
+        name: "mandelbrot",
+        run: mandelbrot,
+        parity: 0,
+        amount: 40,
+    },
+    Function {
+        name: "sieve",
+        run: sieve,
+        parity: 0,
+        amount: 5,
+    },
+    Function {
+        name: "crc32",
+        run: crc32,
+        parity: 0,
+        amount: 4,
+    },
+    Function {
+        name: "matrix_multiply",
+        run: matrix_multiply,
+        parity: 1,
+        amount: 7,
+    },
+    Function {
+        name: "heap_sort",
+        run: heap_sort,
+        parity: 1,
+        amount: 4,
+    },
+    Function {
+        name: "collatz",
+        run: collatz,
+        parity: 1,
+        amount: 15_000,
+    },
+];
+
+/// What a vCPU found out about itself.
+struct Log {
+    /// By function, and at last whatever else was interrupted.
+    samples: [AtomicU64; FUNCTIONS.len() + 1],
+    counted: [AtomicU64; FUNCTIONS.len()],
+    cycles: AtomicU64,
+    lvtpc: AtomicU64,
+}
+
+static LOG: PerCpu<Log> = PerCpu(
+    [const {
+        Log {
+            samples: [const { AtomicU64::new(0) }; FUNCTIONS.len() + 1],
+            counted: [const { AtomicU64::new(0) }; FUNCTIONS.len()],
+            cycles: AtomicU64::new(0),
+            lvtpc: AtomicU64::new(0),
+        }
+    }; MAX_CPUS],
+);
+
+unsafe extern "C" {
+    static __profiled_start: u8;
+    static __profiled_end: u8;
+}
+
+/// The function that an address lies in; the linker puts them side by side.
+fn function_at(rip: u64) -> Option<usize> {
+    let range = &raw const __profiled_start as u64..&raw const __profiled_end as u64;
+    let address = |function: &Function| function.run as *const () as u64;
+    let below = FUNCTIONS
+        .iter()
+        .enumerate()
+        .filter(|(_, f)| address(f) <= rip);
+    let (index, _) = below.max_by_key(|(_, f)| address(f))?;
+    range.contains(&rip).then_some(index)
+}
+
+fn on_pmi(frame: &mut TrapFrame) -> Verdict {
+    let log: &Log = &LOG;
+    pmu::acknowledge(pmu::status());
+    let function = function_at(frame.rip).unwrap_or(FUNCTIONS.len());
+    log.samples[function].fetch_add(1, Relaxed);
+    write(LVTPC, log.lvtpc.load(Relaxed));
+    pmu::set_period(0, PERIOD);
+    Verdict::Resume
+}
+
+/// Keeps results, so that the work is not left out.
+static RESULT: AtomicU64 = AtomicU64::new(0);
+
+fn profile() -> Outcome {
+    let log: &Log = &LOG;
+    let even = cpu::current().is_multiple_of(2);
+    let how = if even {
+        PmiDelivery::Nmi
+    } else {
+        PmiDelivery::Vector
+    };
+    log.lvtpc.store(how.lvtpc(), Relaxed);
+    pmu::reset();
+    write(LVTPC, how.lvtpc());
+    pmu::set_global(0);
+    pmu::set_period(0, PERIOD);
+    set_select(0, select::CYCLES_INT);
+    set_select(1, select::CYCLES);
+    pmu::set_global(0b11);
+    let deadline = time::Deadline::after_ms(20_000);
+    while rdpmc(1) < WORK {
+        check!(
+            !deadline.is_over(),
+            "only {} cycles in 20 s",
+            Thousands(rdpmc(1))
+        );
+        for (function, counted) in FUNCTIONS.iter().zip(&log.counted) {
+            if function.parity == cpu::current() % 2 {
+                let before = rdpmc(1);
+                RESULT.fetch_add((function.run)(function.amount), Relaxed);
+                counted.fetch_add(rdpmc(1) - before, Relaxed);
+            }
+        }
+    }
+    pmu::set_global(0);
+    log.cycles.store(rdpmc(1), Relaxed);
+    pmu::reset();
+    let samples: u64 = log
+        .samples
+        .iter()
+        .map(|samples| samples.load(Relaxed))
+        .sum();
+    check!(samples > 0, "no overflow interrupt");
+    Ok(())
+}
+
+fn report(cpu: usize) {
+    let log = &LOG[cpu];
+    let cycles = log.cycles.load(Relaxed);
+    let samples: u64 = log
+        .samples
+        .iter()
+        .map(|samples| samples.load(Relaxed))
+        .sum();
+    println!(
+        "\nvCPU {cpu}: {} cycles, {samples} samples",
+        Thousands(cycles)
+    );
+    if samples == 0 || cycles == 0 {
+        return;
+    }
+    let (each, period) = (Thousands(cycles / samples), Thousands(PERIOD));
+    println!("        {each} cycles a sample; {period} asked for, the rest is delay\n");
+    println!("  samples    share  counted  function");
+    let mut order = [0, 1, 2, 3, 4, 5, 6];
+    order.sort_unstable_by_key(|&i| core::cmp::Reverse(log.samples[i].load(Relaxed)));
+    for i in order {
+        let own = log.samples[i].load(Relaxed);
+        let (name, counted) = match FUNCTIONS.get(i) {
+            Some(function) => (function.name, Some(log.counted[i].load(Relaxed))),
+            None => ("(everything else)", None),
+        };
+        let is_own = FUNCTIONS
+            .get(i)
+            .is_none_or(|function| function.parity == cpu % 2);
+        if own == 0 && !is_own {
+            continue;
+        }
+        let share = Percent(own, samples);
+        let others: u64 = log
+            .counted
+            .iter()
+            .map(|counted| counted.load(Relaxed))
+            .sum();
+        let counted = Percent(counted.unwrap_or(cycles.saturating_sub(others)), cycles);
+        println!("  {own:>7}  {share:>7}  {counted:>7}  {name}");
+    }
+}
+
+/// A number with a comma every three digits.
+struct Thousands(u64);
+
+impl fmt::Display for Thousands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1_000 {
+            return write!(f, "{}", self.0);
+        }
+        write!(f, "{},{:03}", Thousands(self.0 / 1_000), self.0 % 1_000)
+    }
+}
+
+/// A part of a whole, to a tenth of a per cent.
+struct Percent(u64, u64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = (self.0 * 1_000 + self.1 / 2) / self.1;
+        let text = rt::text::Text::format(format_args!("{}.{} %", tenths / 10, tenths % 10));
+        fmt::Display::fmt(&text, f)
+    }
+}
+
+/// Fixed-point Mandelbrot set: how many points stay.
+#[unsafe(link_section = ".profiled")]
+#[inline(never)]
+fn mandelbrot(lines: u64) -> u64 {
+    const ONE: i64 = 1 << 24;
+    let mut inside = 0;
+    let mut cy = -ONE;
+    for _ in 0..lines {
+        let mut cx = -2 * ONE;
+        for _ in 0..96 {
+            let (mut x, mut y, mut rounds) = (0_i64, 0_i64, 0);
+            while rounds < 200 && (x * x + y * y) >> 24 < 4 * ONE {
+                (x, y) = (((x * x - y * y) >> 24) + cx, ((2 * x * y) >> 24) + cy);
+                rounds += 1;
+            }
+            inside += u64::from(rounds == 200);
+            cx += ONE / 32;
+        }
+        cy += ONE / 20;
+    }
+    inside
+}
+
+static FLAGS: [AtomicU8; 64 * 1024] = [const { AtomicU8::new(0) }; 64 * 1024];
+
+/// Primes below 65,536, by the sieve of Eratosthenes.
+#[unsafe(link_section = ".profiled")]
+#[inline(never)]
+fn sieve(rounds: u64) -> u64 {
+    let mut primes = 0;
+    for _ in 0..rounds {
+        FLAGS.iter().for_each(|flag| flag.store(1, Relaxed));
+        for (n, flag) in FLAGS.iter().enumerate().skip(2) {
+            if flag.load(Relaxed) == 1 {
+                primes += 1;
+                let mut multiple = n * n;
+                while multiple < FLAGS.len() {
+                    FLAGS[multiple].store(0, Relaxed);
+                    multiple += n;
+                }
+            }
+        }
+    }
+    primes
+}
+
+/// CRC-32 of the sieve's flags, bit by bit.
+#[unsafe(link_section = ".profiled")]
+#[inline(never)]
+fn crc32(rounds: u64) -> u64 {
+    let mut crc = !0_u32;
+    for _ in 0..rounds {
+        for flag in &FLAGS[..16 * 1024] {
+            crc ^= u32::from(flag.load(Relaxed));
+            for _ in 0..8 {
+                crc = crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+            }
+        }
+    }
+    u64::from(!crc)
+}
+
+const SIDE: usize = 64;
+type Matrix = [[AtomicU64; SIDE]; SIDE];
+static MATRICES: [Matrix; 2] = [const { [const { [const { AtomicU64::new(3) }; SIDE] }; SIDE] }; 2];
+
+/// The first matrix times itself, into the second.
+#[unsafe(link_section = ".profiled")]
+#[inline(never)]
+fn matrix_multiply(rounds: u64) -> u64 {
+    let [from, to] = &MATRICES;
+    for _ in 0..rounds {
+        for (row, out) in from.iter().zip(to) {
+            for (column, out) in out.iter().enumerate() {
+                let products = row.iter().zip(from).map(|(factor, other)| {
+                    factor
+                        .load(Relaxed)
+                        .wrapping_mul(other[column].load(Relaxed))
+                });
+                out.store(products.fold(0, u64::wrapping_add), Relaxed);
+            }
+        }
+    }
+    to[SIDE - 1][SIDE - 1].load(Relaxed)
+}
+
+static NUMBERS: [AtomicU32; 8 * 1024] = [const { AtomicU32::new(0) }; 8 * 1024];
+
+/// Sorts pseudo-random numbers.
+#[unsafe(link_section = ".profiled")]
+#[inline(never)]
+fn heap_sort(rounds: u64) -> u64 {
+    let mut seed = 1_u32;
+    for _ in 0..rounds {
+        for number in &NUMBERS {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            number.store(seed, Relaxed);
+        }
+        let mut end = NUMBERS.len();
+        let mut start = end / 2;
+        while end > 1 {
+            if start > 0 {
+                start -= 1;
+            } else {
+                end -= 1;
+                let last = NUMBERS[end].load(Relaxed);
+                NUMBERS[end].store(NUMBERS[0].load(Relaxed), Relaxed);
+                NUMBERS[0].store(last, Relaxed);
+            }
+            let (mut hole, value) = (start, NUMBERS[start].load(Relaxed));
+            while 2 * hole + 1 < end {
+                let mut child = 2 * hole + 1;
+                if child + 1 < end
+                    && NUMBERS[child].load(Relaxed) < NUMBERS[child + 1].load(Relaxed)
+                {
+                    child += 1;
+                }
+                let larger = NUMBERS[child].load(Relaxed);
+                if value >= larger {
+                    break;
+                }
+                NUMBERS[hole].store(larger, Relaxed);
+                hole = child;
+            }
+            NUMBERS[hole].store(value, Relaxed);
+        }
+    }
+    u64::from(NUMBERS[0].load(Relaxed))
+}
+
+/// The longest Collatz sequence that starts below a limit.
+#[unsafe(link_section = ".profiled")]
+#[inline(never)]
+fn collatz(limit: u64) -> u64 {
+    let mut longest = 0;
+    for start in 1..limit {
+        let (mut n, mut length) = (start, 0);
+        while n != 1 {
+            n = if n & 1 == 0 { n / 2 } else { 3 * n + 1 };
+            length += 1;
+        }
+        longest = longest.max(length);
+    }
+    longest
+}
