@@ -193,3 +193,84 @@ pub struct CounterReport {
     /// How often it overflowed.
     pub overflows: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn report() -> RunReport {
+        let vcpu = VcpuReport {
+            id: 1,
+            guest_time_ns: Some(5),
+            exits: [("io-out", 2)].into(),
+            pmis: 3,
+            skid: SkidReport {
+                count: 3,
+                max_cycles: Some(9),
+                mean_cycles: Some(4),
+            },
+            counters: vec![CounterReport {
+                index: 0,
+                counted: 7,
+                overflows: 3,
+            }],
+            unsupported_selects: vec![0x43_00c0],
+            ..VcpuReport::default()
+        };
+        RunReport {
+            accel: "kvm",
+            pmu: Some(PmuSummary {
+                model: "intel-v2",
+                source: "clock",
+            }),
+            wall_time_ns: 11,
+            vcpus: vec![VcpuReport::default(), vcpu],
+            exit: Exit::guest(300),
+        }
+    }
+
+    #[test]
+    fn the_document_has_the_keys_that_others_rely_on() {
+        let value = serde_json::to_value(report()).unwrap();
+        assert_eq!(value["accel"], "kvm");
+        assert_eq!(value["pmu"]["model"], "intel-v2");
+        assert_eq!(
+            value["exit"],
+            json!({ "reason": "guest-exit", "code": 300, "vcpu": null, "message": null })
+        );
+        let vcpu = &value["vcpus"][1];
+        assert_eq!(
+            (&vcpu["id"], &vcpu["pmis"], &vcpu["throttles"]),
+            (&json!(1), &json!(3), &json!(0))
+        );
+        assert_eq!(vcpu["exits"], json!({ "io-out": 2 }));
+        assert_eq!(
+            vcpu["skid"],
+            json!({ "count": 3, "max_cycles": 9, "mean_cycles": 4 })
+        );
+        assert_eq!(
+            vcpu["counters"],
+            json!([{ "index": 0, "counted": 7, "overflows": 3 }])
+        );
+        // What was not measured is no number.
+        assert_eq!(value["vcpus"][0]["guest_time_ns"], Value::Null);
+        assert_eq!(value["vcpus"][0]["skid"]["mean_cycles"], Value::Null);
+    }
+
+    #[test]
+    fn an_end_is_one_line() {
+        assert_eq!(
+            Exit::guest(3).to_string(),
+            "The guest ended the run with code 3"
+        );
+        let failure = Exit::new(ExitReason::VcpuFailure)
+            .on_vcpu(1)
+            .with_message("KVM_RUN failed");
+        assert_eq!(
+            failure.to_string(),
+            "A vCPU failed (vCPU 1): KVM_RUN failed"
+        );
+    }
+}

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::ffi::CString;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -132,6 +133,20 @@ fn a_serial_file_that_cannot_be_written_is_refused_in_one_line() {
     let kernel = path.to_str().unwrap();
     let line = refused(&["run", "--kernel", kernel, "--serial", "/nowhere/serial"]);
     assert!(line.contains("--serial /nowhere/serial"), "{line}");
+    let fifo =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("fifo{}", std::process::id()));
+    let name = CString::new(fifo.to_str().unwrap()).unwrap();
+    // SAFETY: the name is a string that ends with a zero.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    let line = refused(&[
+        "run",
+        "--kernel",
+        kernel,
+        "--serial",
+        fifo.to_str().unwrap(),
+    ]);
+    std::fs::remove_file(fifo).unwrap();
+    assert!(line.contains("Cannot write --serial"), "{line}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
         Err(error) => {
             let reason = Failure::of(Status::Kvm, &error).line;
             let text = if args.json {
-                no_kvm_json(&reason)?
+                no_kvm_json(&reason, error.remedy())?
             } else {
                 no_kvm(&reason)
             };
@@ -60,9 +60,9 @@ fn to_json(value: &impl serde::Serialize) -> Result<String, Failure> {
     Ok(text + "\n")
 }
 
-fn no_kvm_json(reason: &str) -> Result<String, Failure> {
+fn no_kvm_json(reason: &str, remedy: Option<&str>) -> Result<String, Failure> {
     to_json(&json!({
-        "pmu": { "offered": false, "models": [], "reason": reason, "remedies": [] }
+        "pmu": { "offered": false, "models": [], "reason": reason, "remedies": Vec::from_iter(remedy) }
     }))
 }
 
@@ -154,9 +154,10 @@ mod tests {
 
     #[test]
     fn without_kvm_the_document_has_the_same_keys() {
-        let text = no_kvm_json("There is no KVM").unwrap();
+        let text = no_kvm_json("There is no KVM", Some("Get one")).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["pmu"]["offered"], false);
         assert_eq!(value["pmu"]["reason"], "There is no KVM");
+        assert_eq!(value["pmu"]["remedies"], json!(["Get one"]));
     }
 }

@@ -51,7 +51,7 @@ impl Write for Patient {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         loop {
             match self.0.write(data) {
-                // Whoever shares the terminal may have made it non-blocking.
+                // A FIFO of --serial, or a terminal that whoever shares it made non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait_writable(self.0.as_fd(), None)?;
                 }

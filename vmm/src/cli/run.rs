@@ -2,6 +2,7 @@
 //! `perfvisor run`: one guest, from its kernel to its report.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -108,7 +109,14 @@ impl Args {
             };
             return stream.file().map_err(output::to_failure);
         };
-        File::create(path).map_err(|error| {
+        // A FIFO that nobody reads is an error, not something to wait for.
+        let mut options = File::options();
+        options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(libc::O_NONBLOCK);
+        options.open(path).map_err(|error| {
             let line = format!("Cannot write --serial {}: {error}", path.display());
             Failure::new(Status::Usage, line)
         })

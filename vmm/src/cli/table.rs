@@ -142,6 +142,81 @@ fn time(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{CounterReport, Exit, PmuSummary, SkidReport};
+
+    fn report(with_pmu: bool) -> RunReport {
+        let vcpu = VcpuReport {
+            id: 1,
+            guest_time_ns: Some(1_500_000_000),
+            exits: [("io-out", 1_234_567), ("kick", 1)].into(),
+            pmis: 1_000,
+            throttles: 17,
+            skid: SkidReport {
+                count: 2,
+                max_cycles: Some(2_345),
+                mean_cycles: Some(1_234),
+            },
+            counters: vec![
+                CounterReport {
+                    index: 0,
+                    counted: 9_876_543,
+                    overflows: 12,
+                },
+                CounterReport {
+                    index: 1,
+                    ..CounterReport::default()
+                },
+            ],
+            unsupported_selects: vec![0x43_00c0],
+            ..VcpuReport::default()
+        };
+        let pmu = PmuSummary {
+            model: "intel-v2",
+            source: "modelled",
+        };
+        RunReport {
+            accel: "kvm",
+            pmu: with_pmu.then_some(pmu),
+            wall_time_ns: 2_000_000_000,
+            vcpus: vec![VcpuReport::default(), vcpu],
+            exit: Exit::guest(300),
+        }
+    }
+
+    /// The row of vCPU 1, its lines one after the other, and all that follows the table.
+    fn parts(text: &str) -> (String, String) {
+        let (table, rest) = text.split_once("\n\n").unwrap();
+        let row = table
+            .lines()
+            .skip_while(|line| !line.trim_start().starts_with("1 "));
+        let words = row.flat_map(str::split_whitespace).collect::<Vec<_>>();
+        (words.join(" "), rest.to_owned())
+    }
+
+    #[test]
+    fn a_row_has_everything_and_says_what_is_modelled() {
+        let (row, rest) = parts(&render(&report(true)));
+        for part in [
+            "1 1.500 s 1,234,567 io-out 0: 9,876,543 (12 overflows) 1,000 1,234/2,345 17",
+            "1 kick",
+        ] {
+            assert!(row.contains(part), "{part} is not in {row}");
+        }
+        for part in [
+            "The guest ended the run with code 300 after 2.000 s (accel kvm, PMU intel-v2)",
+            "the exit status is 120",
+            "Source: modelled.",
+            "vCPU 1 enabled what cannot be counted here: event select 0x4300c0",
+        ] {
+            assert!(rest.contains(part), "{part} is not in {rest}");
+        }
+    }
+
+    #[test]
+    fn without_a_pmu_there_are_no_columns_for_it() {
+        let text = render(&report(false));
+        assert!(text.contains("PMU none") && !text.contains("PMIs") && !text.contains("Source"));
+    }
 
     #[test]
     fn numbers_are_grouped() {

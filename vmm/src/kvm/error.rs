@@ -15,7 +15,9 @@ pub enum KvmError {
         source: errno::Error,
     },
     /// `/dev/kvm` speaks another version of the API.
-    #[error("KVM_GET_API_VERSION gives {version} and 12 is needed: use a Linux from this century")]
+    #[error(
+        "KVM_GET_API_VERSION gives {version} and not 12: /dev/kvm is not KVM's, load its module"
+    )]
     ApiVersion {
         /// What it gives.
         version: i32,
@@ -67,6 +69,17 @@ pub enum KvmError {
         /// Where the vCPU was.
         registers: String,
     },
+}
+
+impl KvmError {
+    /// What the user can do, where the error knows it apart from its message.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Open { source } => Some(open_remedy(source)),
+            Self::Call { remedy, .. } => Some(remedy),
+            _ => None,
+        }
+    }
 }
 
 /// The remedy for calls that fail only if the VM itself is broken.
