@@ -162,6 +162,8 @@ pub struct VcpuReport {
     pub undeliverable: u64,
     /// Overflow interrupts held back by the minimum re-arm interval.
     pub throttles: u64,
+    /// RDPMC instructions served; on KVM each is an exit of kind `debug`.
+    pub rdpmcs: u64,
     /// How late overflow interrupts were.
     pub skid: SkidReport,
     /// One entry a counter.

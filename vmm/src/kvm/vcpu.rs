@@ -180,6 +180,7 @@ impl Vcpu for KvmVcpu {
                 ..Default::default()
             };
         };
+        let trap = pmu.stats().trap;
         let stats = pmu.stats().pmu;
         let skid = stats.skid;
         let counters = stats.counters().iter().enumerate();
@@ -192,6 +193,7 @@ impl Vcpu for KvmVcpu {
             masked: stats.masked,
             undeliverable: stats.undeliverable,
             throttles: stats.throttled,
+            rdpmcs: trap.emulated,
             skid: SkidReport {
                 count: skid.count,
                 max_cycles: (skid.count > 0).then_some(skid.max),
