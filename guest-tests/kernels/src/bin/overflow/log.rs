@@ -43,6 +43,8 @@ pub(crate) struct Log {
     pub(crate) in_user_code: AtomicU64,
     /// The value of counter 0 at the last PMI.
     pub(crate) counter: AtomicU64,
+    /// The TSC at the last PMI.
+    pub(crate) tsc: AtomicU64,
     /// The vector to expect.
     pub(crate) vector: AtomicU64,
     /// PMIs still to come: the handler re-arms counter 0 for each.
@@ -63,6 +65,7 @@ pub(crate) static LOG: PerCpu<Log> = PerCpu(
             late: AtomicU64::new(0),
             in_user_code: AtomicU64::new(0),
             counter: AtomicU64::new(0),
+            tsc: AtomicU64::new(0),
             vector: AtomicU64::new(0),
             again: AtomicU64::new(0),
             period: AtomicU64::new(0),
@@ -73,6 +76,7 @@ pub(crate) static LOG: PerCpu<Log> = PerCpu(
 
 pub(crate) fn on_pmi(frame: &mut TrapFrame) -> Verdict {
     let log: &Log = &LOG;
+    log.tsc.store(time::tsc(), Relaxed);
     log.count.fetch_add(1, Relaxed);
     if log.phase.load(Relaxed) == FORBIDDEN || frame.rip == forbid_end as *const () as u64 {
         log.late.fetch_add(1, Relaxed);
