@@ -4,10 +4,12 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex};
+use std::thread;
 
 use super::*;
 use crate::cpus::Kick;
 use crate::vcpu::{Step, Vcpu, VcpuError};
+use crate::{Exit, ExitReason, RunReport, VcpuReport, VcpuState};
 
 /// What a pretended vCPU does when it is run.
 enum Guest {
