@@ -4,13 +4,19 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// How much of the console's end is kept.
 const KEPT: usize = 64 << 10;
 
 /// How many of its last lines are shown.
 const SHOWN_LINES: usize = 25;
+
+/// How many are shown from where the kernel begins to complain.
+const SHOWN_OF_COMPLAINT: usize = 80;
+
+/// How a kernel's complaints about itself begin.
+const COMPLAINTS: [&str; 5] = ["Kernel panic", "BUG: ", "Oops: ", "WARNING: ", "watchdog: "];
 
 /// QEMU says this of every feature of the CPU model that it cannot emulate, at each boot.
 const NOISE: &str = "TCG doesn't support requested feature";
@@ -24,7 +30,11 @@ pub(crate) struct Console {
 impl Console {
     /// Records everything from `source`, and repeats it on stderr if `verbose`. Ends with the
     /// source.
-    pub(crate) fn follow(&self, mut source: impl Read + Send + 'static, verbose: bool) {
+    pub(crate) fn follow(
+        &self,
+        mut source: impl Read + Send + 'static,
+        verbose: bool,
+    ) -> JoinHandle<()> {
         let console = self.clone();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -35,7 +45,7 @@ impl Console {
                     let _ = io::stderr().write_all(&buffer[..length]);
                 }
             }
-        });
+        })
     }
 
     fn add(&self, bytes: &[u8]) {
@@ -45,7 +55,7 @@ impl Console {
         kept.drain(..excess);
     }
 
-    /// The last lines, for people.
+    /// The last lines, for people: from the kernel's complaint on if there is one.
     pub(crate) fn tail(&self) -> String {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(kept.make_contiguous()).into_owned();
@@ -57,8 +67,20 @@ impl Console {
         if lines.is_empty() {
             return "The lab's console is empty.".to_owned();
         }
-        let tail = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
-        format!("The lab's console ends with:\n  {}", tail.join("\n  "))
+        let complaint = lines
+            .iter()
+            .position(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
+        let (what, shown) = match complaint {
+            Some(first) => {
+                let end = lines.len().min(first + SHOWN_OF_COMPLAINT);
+                ("says", &lines[first..end])
+            }
+            None => (
+                "ends with",
+                &lines[lines.len().saturating_sub(SHOWN_LINES)..],
+            ),
+        };
+        format!("The lab's console {what}:\n  {}", shown.join("\n  "))
     }
 }
 
@@ -77,5 +99,20 @@ mod tests {
         assert_eq!(tail.lines().count(), SHOWN_LINES + 1);
         assert!(tail.ends_with("  line 9998\n  line 9999"), "{tail}");
         assert!(console.kept.lock().unwrap().len() <= KEPT);
+    }
+
+    #[test]
+    fn a_complaint_is_shown_from_its_beginning() {
+        let console = Console::default();
+        console.add(b"booting\n[  3.1] Oops: int3: 0000 [#1]\n");
+        for line in 0..50 {
+            console.add(format!("line {line}\n").as_bytes());
+        }
+        let tail = console.tail();
+        assert!(
+            tail.starts_with("The lab's console says:\n  [  3.1] Oops: int3"),
+            "{tail}"
+        );
+        assert!(tail.ends_with("line 49"), "{tail}");
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Lab {
     replies: Receiver<Result<Reply>>,
     requests: Requests,
     console: Console,
-    _qemu: Qemu,
+    qemu: Qemu,
 }
 
 impl Lab {
@@ -70,11 +70,11 @@ impl Lab {
         let requests = Requests {
             port: Arc::new(Mutex::new(port)),
         };
-        let lab = Self {
+        let mut lab = Self {
             replies,
             requests,
             console,
-            _qemu: qemu,
+            qemu,
         };
         match lab.reply(Some(started + BOOT_DEADLINE))? {
             Some(Reply::Ready) => {
@@ -144,7 +144,7 @@ impl Lab {
     }
 
     /// The next message, `None` at the deadline.
-    fn reply(&self, deadline: Option<Instant>) -> Result<Option<Reply>> {
+    fn reply(&mut self, deadline: Option<Instant>) -> Result<Option<Reply>> {
         let received = match deadline {
             None => self
                 .replies
@@ -158,7 +158,7 @@ impl Lab {
             Ok(Ok(reply)) => Ok(Some(reply)),
             Ok(Err(why)) => Err(self.broken(&format!("{why:#}"))),
             Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(self.broken("the lab ended by itself")),
+            Err(RecvTimeoutError::Disconnected) => Err(self.ended()),
         }
     }
 
@@ -166,6 +166,15 @@ impl Lab {
         self.requests
             .send(request)
             .map_err(|why| self.broken(&format!("{why:#}")))
+    }
+
+    /// The lab closed its port. QEMU ends with 0 when the kernel panicked, or reset the machine
+    /// without a word.
+    fn ended(&mut self) -> anyhow::Error {
+        match self.qemu.ended() {
+            Some(status) => self.broken(&format!("the lab ended by itself (QEMU: {status})")),
+            None => self.broken("the lab was hung up on"),
+        }
     }
 
     fn broken(&self, why: &str) -> anyhow::Error {

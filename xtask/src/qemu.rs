@@ -7,8 +7,9 @@ use std::num::NonZero;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -24,9 +25,16 @@ const MAX_CPUS: usize = 2;
 /// Memory of the machine beside what the initramfs takes.
 const MEMORY_MIB: u64 = 1024;
 
+/// How long a machine that closed its port may take to be gone.
+const END_GRACE: Duration = Duration::from_secs(2);
+
+/// How often to look whether it is.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// A running machine; dropped, it is gone.
 pub(crate) struct Qemu {
     process: Child,
+    followers: Vec<JoinHandle<()>>,
 }
 
 impl Qemu {
@@ -70,13 +78,34 @@ impl Qemu {
         pass_on(&mut command, [port, initramfs]);
 
         let mut process = command.spawn().context("starting QEMU")?;
-        if let Some(output) = process.stdout.take() {
-            console.follow(output, verbose);
+        let output = process
+            .stdout
+            .take()
+            .map(|source| console.follow(source, verbose));
+        let errors = process
+            .stderr
+            .take()
+            .map(|source| console.follow(source, verbose));
+        let followers = output.into_iter().chain(errors).collect();
+        Ok((Self { process, followers }, ours))
+    }
+
+    /// How the machine ended by itself, `None` if it has not; then the console is complete.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + END_GRACE;
+        loop {
+            match self.process.try_wait() {
+                Ok(Some(status)) => {
+                    for follower in self.followers.drain(..) {
+                        // A follower only reads; there is no panic to pass on.
+                        let _ = follower.join();
+                    }
+                    return Some(status);
+                }
+                Ok(None) if Instant::now() < deadline => thread::sleep(LOOK_AGAIN),
+                Ok(None) | Err(_) => return None,
+            }
         }
-        if let Some(errors) = process.stderr.take() {
-            console.follow(errors, verbose);
-        }
-        Ok((Self { process }, ours))
     }
 }
 
