@@ -52,15 +52,30 @@ pub(crate) struct Sink<'a> {
     vcpu: &'a VcpuFd,
 }
 
+/// Why a PMI was not delivered; nothing of it is visible to the guest.
+#[derive(Debug)]
+pub(crate) enum Undelivered {
+    /// An exception is on its way into the guest: try again after the next entry.
+    NotNow,
+    /// A call failed.
+    Failed(Error),
+}
+
+impl From<Error> for Undelivered {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl PmiSink for Sink<'_> {
-    type Error = Error;
+    type Error = Undelivered;
 
     /// Looks at LVTPC, masks it if the model says so, and interrupts.
     ///
     /// LVTPC is changed alone: `KVM_SET_LAPIC` would write the whole register page back and lose
     /// an interrupt that arrives meanwhile. In xAPIC mode there is no other way, so the mask bit is
     /// left alone there: the PMI comes, and a handler that unmasks finds it unmasked.
-    fn pmi(&mut self, model: PmuModel) -> Result<PmiOutcome, Error> {
+    fn pmi(&mut self, model: PmuModel) -> Result<PmiOutcome, Undelivered> {
         let x2apic = get_x2apic_lvtpc(self.vcpu)?;
         let lvtpc = match x2apic {
             Some(lvtpc) => lvtpc,
@@ -84,6 +99,12 @@ impl PmiSink for Sink<'_> {
                 Ok(PmiOutcome::Fixed(vector))
             }
             Delivery::Nmi => {
+                // To inject an NMI right behind an exception, KVM on AMD steps over the handler's
+                // first instruction with RFLAGS.TF and RF set. Both leak into the frames, and RF
+                // keeps our breakpoint there from firing: the guest would see RDPMC's #GP.
+                if exception_in_flight(self.vcpu)? {
+                    return Err(Undelivered::NotNow);
+                }
                 if let Some(mask) = mask {
                     set_all(self.vcpu, &[mask])?;
                 }
@@ -108,6 +129,14 @@ impl Sink<'_> {
             .map_err(kvm("KVM_SIGNAL_MSI", REPORT))?;
         Ok(())
     }
+}
+
+/// Whether an exception is waiting to be delivered at the next entry.
+fn exception_in_flight(vcpu: &VcpuFd) -> Result<bool, Error> {
+    let events = vcpu
+        .get_vcpu_events()
+        .map_err(kvm("KVM_GET_VCPU_EVENTS", REPORT))?;
+    Ok(events.exception.injected != 0 || events.exception.pending != 0)
 }
 
 /// LVTPC in x2APIC mode; nothing in the others, where the MSR is absent.

@@ -15,9 +15,14 @@ use crate::clock::InGuestTime;
 use crate::error::{Error, REPORT, kvm};
 use crate::idle::IdleBackoff;
 use crate::kick::KickGuard;
-use crate::lapic::Lapic;
+use crate::lapic::{Lapic, Undelivered};
 use crate::timer::{KickTimer, monotonic_ns};
 use crate::trap::{RdpmcTrap, TrapStats};
+
+/// When to try a PMI again that could not be delivered behind an exception, if the guest does not
+/// exit by itself before. Long enough for the entry that delivers the exception to happen: a kick
+/// before it would leave everything as it was.
+const PMI_RETRY_NS: u64 = 500_000;
 
 /// What can be chosen for a vCPU's PMU.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +146,15 @@ impl VcpuPmuKvm {
 
     /// Commits what overflowed, delivers the PMI and arms the timer for the next one.
     fn deliver_and_arm(&mut self, vcpu: &VcpuFd, now: Nanos) -> Result<(), Error> {
-        let entry = self.pmu.enter_guest(now, &mut self.lapic.of(vcpu))?;
+        let entry = match self.pmu.enter_guest(now, &mut self.lapic.of(vcpu)) {
+            Ok(entry) => entry,
+            Err(Undelivered::NotNow) => {
+                return self
+                    .timer
+                    .fire_by(now.0, now.0.saturating_add(PMI_RETRY_NS));
+            }
+            Err(Undelivered::Failed(error)) => return Err(error),
+        };
         let deadline = match entry.recheck {
             None => return Ok(()),
             Some(Recheck::At(at)) => at.0,

@@ -63,6 +63,7 @@ enum Resolved {
     PassedOn,
     Forged,
     Reinjected,
+    Spurious,
 }
 
 /// The trap of one vCPU.
@@ -120,9 +121,14 @@ impl RdpmcTrap {
             Resolved::Reinjected
         } else {
             // The gate as it is now: another vCPU may have rewritten it since the arming.
-            let gate = descriptor::gp_gate(&sregs, mem)
-                .filter(|gate| exit.dr6 & DR6_B3 != 0 && gate.handler == regs.rip);
+            let gate = descriptor::gp_gate(&sregs, mem).filter(|gate| gate.handler == regs.rip);
             match gate {
+                _ if exit.dr6 & DR6_B3 == 0 => {
+                    // KVM steps over an instruction of its own accord to open the window for an
+                    // NMI, and lets us see that. RF stays as it is: the next instruction may be
+                    // the handler's first.
+                    Resolved::Spurious
+                }
                 Some(gate) => self.at_handler(vcpu, mem, &regs, &sregs, gate, read_pmc)?,
                 None => {
                     resume(vcpu, &regs);
@@ -135,6 +141,7 @@ impl RdpmcTrap {
             Resolved::PassedOn => self.stats.passed_on += 1,
             Resolved::Forged => self.stats.forged += 1,
             Resolved::Reinjected => self.stats.reinjected += 1,
+            Resolved::Spurious => {}
         }
         Ok(())
     }
