@@ -17,6 +17,9 @@ use crate::workspace::{self, IntegrationTest, Workspace};
 /// reach build scripts and procedural macros.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// What makes the compiler link statically.
+pub(crate) const STATIC: &str = "-Ctarget-feature=+crt-static";
+
 /// One line of cargo's messages.
 #[derive(Debug, Deserialize)]
 struct CargoMessage {
@@ -77,10 +80,7 @@ pub(crate) fn static_cargo(root: &Path, target: &Path, subcommand: &str) -> Comm
         .current_dir(root)
         .arg(subcommand)
         .args(["--quiet", "--release", "--target", TARGET])
-        .env(
-            "RUSTFLAGS",
-            format!("{flags} -C target-feature=+crt-static"),
-        )
+        .env("RUSTFLAGS", format!("{flags} {STATIC}"))
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("CARGO_TARGET_DIR", target);
     command

@@ -75,6 +75,7 @@ impl Builder {
 
     fn cargo(&self, tree: &Tree, subcommand: &str) -> Command {
         let mut cargo = build::static_cargo(tree.root(), &self.target, subcommand);
+        cargo.env("RUSTFLAGS", format!("{} {}", build::STATIC, native::QUIET));
         // Dozens of binaries have to fit into the lab's memory.
         cargo
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0")

@@ -18,12 +18,16 @@ use crate::workspace;
 /// A test that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// What is unused in a mutant is no news.
+pub(crate) const QUIET: &str = "-Awarnings";
+
 /// What `test` says about the tree as it now is; an error if the tree does not compile.
 pub(crate) fn try_test(tree: &Tree, target: &Path, test: &Test) -> Result<Verdict> {
     let mut command = workspace::cargo();
     command
         .current_dir(tree.root())
         .args(["test", "--quiet", "--no-run", "--package", &test.package])
+        .env("RUSTFLAGS", QUIET)
         .env("CARGO_TARGET_DIR", target);
     let binary = build_test(command, test)?;
     let mut command = Command::new(binary);
