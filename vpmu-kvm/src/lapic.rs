@@ -32,9 +32,13 @@ impl Lapic {
         Self { vm, apic_id }
     }
 
-    /// The sink, for one entry.
-    pub(crate) fn of<'a>(&'a self, vcpu: &'a VcpuFd) -> Sink<'a> {
-        Sink { lapic: self, vcpu }
+    /// The sink, for one entry. `trap_due`: the RDPMC trap's breakpoint is about to fire.
+    pub(crate) fn sink<'a>(&'a self, vcpu: &'a VcpuFd, trap_due: bool) -> Sink<'a> {
+        Sink {
+            lapic: self,
+            vcpu,
+            trap_due,
+        }
     }
 }
 
@@ -50,6 +54,7 @@ pub(crate) fn lvtpc_is_an_msr(vcpu: &VcpuFd) -> Result<bool, Error> {
 pub(crate) struct Sink<'a> {
     lapic: &'a Lapic,
     vcpu: &'a VcpuFd,
+    trap_due: bool,
 }
 
 /// Why a PMI was not delivered; nothing of it is visible to the guest.
@@ -99,10 +104,11 @@ impl PmiSink for Sink<'_> {
                 Ok(PmiOutcome::Fixed(vector))
             }
             Delivery::Nmi => {
-                // To inject an NMI right behind an exception, KVM on AMD steps over the handler's
-                // first instruction with RFLAGS.TF and RF set. Both leak into the frames, and RF
-                // keeps our breakpoint there from firing: the guest would see RDPMC's #GP.
-                if exception_in_flight(self.vcpu)? {
+                // An NMI must not come between a #GP and the breakpoint on its handler: whatever
+                // leaves RFLAGS.RF set in the NMI's frame keeps the breakpoint from firing after
+                // it, and the guest sees RDPMC's #GP. KVM on AMD does so for an NMI behind an
+                // exception (it steps with TF and RF set), QEMU's TCG for every NMI.
+                if self.trap_due || exception_in_flight(self.vcpu)? {
                     return Err(Undelivered::NotNow);
                 }
                 if let Some(mask) = mask {

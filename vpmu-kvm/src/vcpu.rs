@@ -145,8 +145,10 @@ impl VcpuPmuKvm {
     }
 
     /// Commits what overflowed, delivers the PMI and arms the timer for the next one.
-    fn deliver_and_arm(&mut self, vcpu: &VcpuFd, now: Nanos) -> Result<(), Error> {
-        let entry = match self.pmu.enter_guest(now, &mut self.lapic.of(vcpu)) {
+    fn deliver_and_arm(&mut self, vcpu: &mut VcpuFd, now: Nanos) -> Result<(), Error> {
+        let trap_due = self.trap.is_due(vcpu);
+        let mut sink = self.lapic.sink(vcpu, trap_due);
+        let entry = match self.pmu.enter_guest(now, &mut sink) {
             Ok(entry) => entry,
             Err(Undelivered::NotNow) => {
                 return self

@@ -106,6 +106,13 @@ impl RdpmcTrap {
         Ok(())
     }
 
+    /// Whether the guest stands before the first instruction of its #GP handler: the breakpoint
+    /// there is about to fire.
+    pub(crate) fn is_due(&self, vcpu: &mut VcpuFd) -> bool {
+        self.gate
+            .is_some_and(|gate| vcpu.sync_regs_mut().regs.rip == gate.handler)
+    }
+
     /// Deals with a debug exit. `read_pmc` gives a counter's value by RDPMC's ECX.
     pub(crate) fn resolve(
         &mut self,
