@@ -4,6 +4,8 @@
 
 use crate::apic::{LVT_MASKED, LVTPC};
 use crate::msr::{read, write};
+use crate::tap::Outcome;
+use crate::{check, time};
 
 /// General-purpose counters.
 pub const COUNTERS: u32 = 4;
@@ -98,4 +100,50 @@ pub fn reset() {
     write(LVTPC, LVT_MASKED);
     set_global(ALL);
     acknowledge(ALL);
+}
+
+/// The cycles counted while some work ran, and the TSC ticks that passed meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Core cycles.
+    pub cycles: u64,
+    /// TSC ticks between the two readings of the counter: not all of what was counted.
+    pub inside: u64,
+    /// TSC ticks around the two readings: all of what was counted, and more.
+    pub around: u64,
+}
+
+impl Measured {
+    /// No cycle may be counted in less than a TSC tick; one per cent is for the host's clocks,
+    /// which may not agree better.
+    ///
+    /// # Errors
+    /// The figures.
+    pub fn plausible(self) -> Outcome {
+        let Self { cycles, around, .. } = self;
+        check!(
+            cycles <= around + around / 100,
+            "{cycles} cycles in {around} TSC ticks"
+        );
+        Ok(())
+    }
+}
+
+/// Counts core cycles with counter 0 while `work` runs; resets the PMU before and after.
+pub fn measure(work: impl FnOnce()) -> Measured {
+    reset();
+    set_select(0, select::CYCLES);
+    let around = time::tsc();
+    let before = counter(0);
+    let inside = time::tsc();
+    work();
+    let inside = time::tsc() - inside;
+    let cycles = counter(0) - before;
+    let around = time::tsc() - around;
+    reset();
+    Measured {
+        cycles,
+        inside,
+        around,
+    }
 }
