@@ -9,6 +9,7 @@
 //! What it costs the guest: while armed its own hardware breakpoints do not fire (KVM hands all four
 //! debug registers to user space), and its single steps and ICEBP take a detour through us.
 
+mod cause;
 mod decode;
 mod descriptor;
 mod paging;
@@ -20,26 +21,16 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{SyncReg, VcpuFd};
 
+use self::cause::{Cause, DR6_BS, cause};
 use self::descriptor::Gate;
-use self::proof::{EFER_LMA, PassOn, RFLAGS_RF, RFLAGS_TF, Unwind};
+use self::proof::{EFER_LMA, PassOn, RFLAGS_RF, Unwind};
 use crate::GuestMemory;
 use crate::error::{Error, REPORT, kvm};
 
-/// DR6.B3: the breakpoint in DR3 was met (Intel SDM vol. 3B, 18.2.3).
-const DR6_B3: u64 = 1 << 3;
-/// DR6.B0-B3: any breakpoint was met.
-const DR6_B: u64 = 0xf;
-/// DR6.BS: a single step.
-const DR6_BS: u64 = 1 << 14;
 /// DR7: G3 enables DR3 (its R/W and LEN fields 0: execute, one byte); bit 10 reads as one.
 const DR7_G3: u64 = 1 << 7 | 1 << 10;
 /// Control of the guest's debug registers while armed.
 const ARMED: u32 = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
-/// INT1, also ICEBP.
-const ICEBP: u8 = 0xf1;
-/// POPF: may clear RFLAGS.TF and is stepped all the same.
-const POPF: u8 = 0x9d;
-
 /// What the trap has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -63,7 +54,6 @@ enum Resolved {
     PassedOn,
     Forged,
     Reinjected,
-    Spurious,
 }
 
 /// The trap of one vCPU.
@@ -123,23 +113,25 @@ impl RdpmcTrap {
     ) -> Result<(), Error> {
         let regs = vcpu.sync_regs().regs;
         let sregs = get_sregs(vcpu)?;
-        let resolved = if self.is_guests_own(exit, &regs, &sregs, mem) {
-            self.reinject(vcpu, exit.dr6 & DR6_BS)?;
-            Resolved::Reinjected
-        } else {
-            // The gate as it is now: another vCPU may have rewritten it since the arming.
-            let gate = descriptor::gp_gate(&sregs, mem).filter(|gate| gate.handler == regs.rip);
-            match gate {
-                _ if exit.dr6 & DR6_B3 == 0 => {
-                    // KVM steps over an instruction of its own accord to open the window for an
-                    // NMI, and lets us see that. RF stays as it is: the next instruction may be
-                    // the handler's first.
-                    Resolved::Spurious
-                }
-                Some(gate) => self.at_handler(vcpu, mem, &regs, &sregs, gate, read_pmc)?,
-                None => {
-                    resume(vcpu, &regs);
-                    Resolved::Forged
+        let resolved = match cause(exit, &regs, &sregs, mem) {
+            Cause::Step => {
+                self.reinject(vcpu, DR6_BS)?;
+                Resolved::Reinjected
+            }
+            Cause::Icebp => {
+                self.reinject(vcpu, 0)?;
+                Resolved::Reinjected
+            }
+            // RF stays as it is: the next instruction may be the handler's first.
+            Cause::Kvm => return Ok(()),
+            Cause::Breakpoint => {
+                // The gate as it is now: another vCPU may have rewritten it since the arming.
+                match descriptor::gp_gate(&sregs, mem).filter(|gate| gate.handler == regs.rip) {
+                    Some(gate) => self.at_handler(vcpu, mem, &regs, &sregs, gate, read_pmc)?,
+                    None => {
+                        resume(vcpu, &regs);
+                        Resolved::Forged
+                    }
                 }
             }
         };
@@ -148,7 +140,6 @@ impl RdpmcTrap {
             Resolved::PassedOn => self.stats.passed_on += 1,
             Resolved::Forged => self.stats.forged += 1,
             Resolved::Reinjected => self.stats.reinjected += 1,
-            Resolved::Spurious => {}
         }
         Ok(())
     }
@@ -196,27 +187,6 @@ impl RdpmcTrap {
         vcpu.set_regs(&unwind.regs)
             .map_err(kvm("KVM_SET_REGS", REPORT))?;
         self.reinject(vcpu, DR6_BS)
-    }
-
-    /// Whether a debug exit is the guest's own single step or ICEBP rather than our breakpoint.
-    fn is_guests_own(
-        &self,
-        exit: &kvm_debug_exit_arch,
-        regs: &kvm_regs,
-        sregs: &kvm_sregs,
-        mem: &impl GuestMemory,
-    ) -> bool {
-        let previous = || {
-            let mut opcode = [0];
-            let read = paging::read(sregs, mem, exit.pc.wrapping_sub(1), &mut opcode);
-            (read == 1).then_some(opcode[0])
-        };
-        if exit.dr6 & DR6_BS != 0 {
-            // BS alone may be stale: the step was the guest's if it was stepping.
-            return regs.rflags & RFLAGS_TF != 0 || previous() == Some(POPF);
-        }
-        // ICEBP sets neither BS nor a breakpoint bit.
-        exit.dr6 & DR6_B == 0 && previous() == Some(ICEBP)
     }
 
     /// Gives the guest a #DB with `cause` in its DR6.

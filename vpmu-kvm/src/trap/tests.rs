@@ -3,9 +3,10 @@
 
 use std::cell::RefCell;
 
-use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
+use kvm_bindings::{kvm_debug_exit_arch, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
 use proptest::prelude::*;
 
+use super::cause::{Cause, cause};
 use super::descriptor::{self, Gate};
 use super::paging;
 use super::proof::{PassOn, Unwind, judge};
@@ -516,6 +517,62 @@ fn a_gate_is_believed_only_if_it_is_one() {
         ..guest.sregs
     };
     assert_eq!(descriptor::gp_gate(&short, &guest.ram), None, "a short IDT");
+}
+
+/// The cause of a debug exit with `dr6` right behind the one-byte instruction `opcode`.
+fn cause_behind(opcode: u8, dr6: u64, rflags: u64) -> Cause {
+    let guest = Guest::new();
+    guest.ram.put(USER_CODE, &[opcode]);
+    let exit = kvm_debug_exit_arch {
+        pc: USER_CODE + 1,
+        dr6,
+        ..kvm_debug_exit_arch::default()
+    };
+    let regs = kvm_regs {
+        rip: USER_CODE + 1,
+        rflags,
+        ..guest.regs
+    };
+    cause(&exit, &regs, &guest.sregs, &guest.ram)
+}
+
+#[test]
+fn debug_exits_are_told_apart() {
+    const NOP: u8 = 0x90;
+    const TF: u64 = 0x100;
+    for (what, opcode, dr6, rflags, is) in [
+        ("a step", NOP, 0x4000, TF, Cause::Step),
+        (
+            "a step over POPF that ends stepping",
+            0x9d,
+            0x4000,
+            0,
+            Cause::Step,
+        ),
+        ("a step onto the breakpoint", NOP, 0x4008, TF, Cause::Step),
+        ("the breakpoint", NOP, 0x0008, 0, Cause::Breakpoint),
+        (
+            "the breakpoint, BS stale",
+            NOP,
+            0x4008,
+            0,
+            Cause::Breakpoint,
+        ),
+        ("ICEBP", 0xf1, 0, 0, Cause::Icebp),
+        ("ICEBP while stepping", 0xf1, 0, TF, Cause::Icebp),
+        ("KVM's own step", NOP, 0x4000, 0, Cause::Kvm),
+        (
+            "KVM's own step over ICEBP's opcode",
+            0xf1,
+            0x4000,
+            0,
+            Cause::Kvm,
+        ),
+        ("a breakpoint that is not ours", 0xf1, 0x0001, 0, Cause::Kvm),
+        ("nothing", NOP, 0, 0, Cause::Kvm),
+    ] {
+        assert_eq!(cause_behind(opcode, dr6, rflags), is, "{what}");
+    }
 }
 
 #[test]

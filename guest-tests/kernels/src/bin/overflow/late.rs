@@ -72,6 +72,8 @@ pub(crate) fn late<const WAY: u8, const HOW: bool>() -> Outcome {
         let period = short() / 2;
         pmu::set_period(0, period);
         set_select(0, select::CYCLES_INT);
+        // Another counter keeps the PMU at work when the first stops.
+        set_select(1, select::CYCLES);
         // Around the moment of the overflow, the exits of the set-up being no guest time.
         time::spin(period / 2 + random.below(period));
         // SAFETY: writes a PMU MSR and the phase.
