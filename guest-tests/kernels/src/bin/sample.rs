@@ -73,37 +73,37 @@ static FUNCTIONS: [Function; 6] = [
         name: "mandelbrot",
         run: mandelbrot,
         parity: 0,
-        amount: 40,
+        amount: 160,
     },
     Function {
         name: "sieve",
         run: sieve,
         parity: 0,
-        amount: 5,
+        amount: 6,
     },
     Function {
         name: "crc32",
         run: crc32,
         parity: 0,
-        amount: 4,
+        amount: 16,
     },
     Function {
         name: "matrix_multiply",
         run: matrix_multiply,
         parity: 1,
-        amount: 7,
+        amount: 28,
     },
     Function {
         name: "heap_sort",
         run: heap_sort,
         parity: 1,
-        amount: 4,
+        amount: 16,
     },
     Function {
         name: "collatz",
         run: collatz,
         parity: 1,
-        amount: 15_000,
+        amount: 60_000,
     },
 ];
 
