@@ -24,8 +24,11 @@ use crate::workspace;
 /// The harness that boots the guest kernels.
 const HARNESS: &str = "guest-tests";
 
-/// One command that takes longer hangs: the harness gives up on a guest well before.
-const DEADLINE: Duration = Duration::from_secs(180);
+/// A kernel that takes longer hangs: the harness gives up on it well before.
+const KERNEL_DEADLINE: Duration = Duration::from_secs(180);
+
+/// A test that takes longer hangs.
+const TEST_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Builds what killers need, out of trees with and without a mutant.
 pub(crate) struct Builder {
@@ -124,7 +127,10 @@ impl<'a> Judge<'a> {
             input: Input::Empty,
             output: &mut |_, data| text.extend_from_slice(data),
             out: Path::new("out"),
-            deadline: Some(DEADLINE),
+            deadline: Some(match killer {
+                Killer::Kernel { .. } => KERNEL_DEADLINE,
+                Killer::Kvm(_) | Killer::Native(_) => TEST_DEADLINE,
+            }),
         };
         let ended = match machine.run(argv, None, around) {
             Ok(ended) => ended,
