@@ -60,7 +60,7 @@ pub(crate) struct Sink<'a> {
 /// Why a PMI was not delivered; nothing of it is visible to the guest.
 #[derive(Debug)]
 pub(crate) enum Undelivered {
-    /// An exception is on its way into the guest: try again after the next entry.
+    /// Another event is on its way into the guest: try again after the next entry.
     NotNow,
     /// A call failed.
     Failed(Error),
@@ -108,7 +108,7 @@ impl PmiSink for Sink<'_> {
                 // leaves RFLAGS.RF set in the NMI's frame keeps the breakpoint from firing after
                 // it, and the guest sees RDPMC's #GP. KVM on AMD does so for an NMI behind an
                 // exception (it steps with TF and RF set), QEMU's TCG for every NMI.
-                if self.trap_due || exception_in_flight(self.vcpu)? {
+                if self.trap_due || event_in_flight(self.vcpu)? {
                     return Err(Undelivered::NotNow);
                 }
                 if let Some(mask) = mask {
@@ -137,12 +137,13 @@ impl Sink<'_> {
     }
 }
 
-/// Whether an exception is waiting to be delivered at the next entry.
-fn exception_in_flight(vcpu: &VcpuFd) -> Result<bool, Error> {
+/// Whether an exception or an interrupt is half delivered: the next entry finishes it.
+fn event_in_flight(vcpu: &VcpuFd) -> Result<bool, Error> {
     let events = vcpu
         .get_vcpu_events()
         .map_err(kvm("KVM_GET_VCPU_EVENTS", REPORT))?;
-    Ok(events.exception.injected != 0 || events.exception.pending != 0)
+    let exception = events.exception.injected != 0 || events.exception.pending != 0;
+    Ok(exception || events.interrupt.injected != 0)
 }
 
 /// LVTPC in x2APIC mode; nothing in the others, where the MSR is absent.

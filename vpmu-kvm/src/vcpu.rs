@@ -19,8 +19,8 @@ use crate::lapic::{Lapic, Undelivered};
 use crate::timer::{KickTimer, monotonic_ns};
 use crate::trap::{RdpmcTrap, TrapStats};
 
-/// When to try a PMI again that could not be delivered behind an exception, if the guest does not
-/// exit by itself before. Long enough for the entry that delivers the exception to happen: a kick
+/// When to try a PMI again that could not be delivered behind another event, if the guest does not
+/// exit by itself before. Long enough for the entry that delivers that event to happen: a kick
 /// before it would leave everything as it was.
 const PMI_RETRY_NS: u64 = 500_000;
 
