@@ -205,8 +205,9 @@ fn main() -> Result<()> {
             "name": row.name,
             "value": value,
             "unit": row.unit,
-            "peer": { "name": row.peer, "value": peer },
+            "peer": peer,
             "ratio": ratio,
+            "against": row.peer,
         }));
     }
     if options.json {
