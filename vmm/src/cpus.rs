@@ -6,6 +6,8 @@
 //! 1. Only the vCPU's thread changes its *state*; everybody else changes its *goal*.
 //! 2. A goal is set first and the vCPU kicked after. The thread forgets kicks first and looks at
 //!    its goal after. So no request is missed, whenever it comes.
+//!    One kick at a time is under way to a vCPU: as long as it has not been forgotten, another
+//!    would tell the thread nothing new.
 //! 3. The goal "stop" is final.
 //! 4. The first end of a run is its end; ending a run sets the goal "stop" for all vCPUs.
 //! 5. No lock is held across a kick, a wait for another thread, or a run.
@@ -20,9 +22,9 @@ use crate::report::Exit;
 
 /// Makes a vCPU leave the guest, from any thread.
 pub(crate) trait Kick: Send + Sync {
-    /// Makes the vCPU leave the guest, or not enter it the next time. A kick that the host
-    /// refuses shows in the wait for the vCPU.
-    fn kick(&self);
+    /// Makes the vCPU leave the guest, or not enter it the next time. False if the host refuses;
+    /// whoever waits for the vCPU then sees that it does not obey.
+    fn kick(&self) -> bool;
 }
 
 /// A vCPU that did not do in time what it was asked to.
@@ -44,6 +46,8 @@ struct Cpu {
     changed: Condvar,
     /// The goal may have changed: look at `life` before entering the guest.
     attention: AtomicBool,
+    /// A kick is under way that the thread has not forgotten yet.
+    kicked: AtomicBool,
     kicker: OnceLock<Box<dyn Kick>>,
 }
 
@@ -67,6 +71,7 @@ impl Cpus {
             life: Mutex::new(Life::new()),
             changed: Condvar::new(),
             attention: AtomicBool::new(true),
+            kicked: AtomicBool::new(false),
             kicker: OnceLock::new(),
         };
         Self {
@@ -123,8 +128,13 @@ impl Cpus {
 
     /// Makes every vCPU leave the guest once.
     pub(crate) fn kick_all(&self) {
-        for kicker in self.cpus.iter().filter_map(|cpu| cpu.kicker.get()) {
-            kicker.kick();
+        for cpu in &self.cpus {
+            if let Some(kicker) = cpu.kicker.get()
+                && !cpu.kicked.swap(true, Ordering::SeqCst)
+                && !kicker.kick()
+            {
+                cpu.kicked.store(false, Ordering::SeqCst);
+            }
         }
     }
 
@@ -164,6 +174,11 @@ impl Cpus {
     pub(crate) fn bind(&self, id: usize, kicker: Box<dyn Kick>) {
         // A thread binds once.
         let _ = self.cpus[id].kicker.set(kicker);
+    }
+
+    /// On the vCPU's thread, before it forgets its kicks: the next one is news again.
+    pub(crate) fn expect_kicks(&self, id: usize) {
+        self.cpus[id].kicked.store(false, Ordering::SeqCst);
     }
 
     /// On the vCPU's thread, after it forgot earlier kicks: whether to enter the guest. Waits
@@ -229,6 +244,9 @@ impl Cpu {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
@@ -243,5 +261,26 @@ mod tests {
         );
         cpus.finish(1);
         assert_eq!(cpus.wait_all(Goal::Stop, Duration::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn a_kick_is_sent_once_until_it_is_forgotten() {
+        struct Counts(Arc<AtomicUsize>);
+        impl Kick for Counts {
+            fn kick(&self) -> bool {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                true
+            }
+        }
+        let sent = Arc::new(AtomicUsize::new(0));
+        let cpus = Cpus::new(1);
+        cpus.kick_all();
+        cpus.bind(0, Box::new(Counts(sent.clone())));
+        for expected in [1, 2, 3] {
+            cpus.kick_all();
+            cpus.kick_all();
+            assert_eq!(sent.load(Ordering::SeqCst), expected);
+            cpus.expect_kicks(0);
+        }
     }
 }

@@ -262,10 +262,8 @@ fn internal_error(vcpu: &mut VcpuFd) -> String {
 struct KvmKick(Kicker);
 
 impl Kick for KvmKick {
-    fn kick(&self) {
-        // The host refuses a signal only if its queue is full; whoever waits for the vCPU sees
-        // that it does not obey, and says so.
-        let _ = self.0.kick();
+    fn kick(&self) -> bool {
+        self.0.kick().is_ok()
     }
 }
 

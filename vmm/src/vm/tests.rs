@@ -34,9 +34,10 @@ enum Guest {
 struct Signal(Arc<(Mutex<bool>, Condvar)>);
 
 impl Kick for Signal {
-    fn kick(&self) {
+    fn kick(&self) -> bool {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
+        true
     }
 }
 
