@@ -2,8 +2,7 @@
 //! The command `perfvisor` on real KVM: exit codes, reports, signals.
 //!
 //! The test may be run on another machine than the one that built it, where the program is not. So
-//! it has no harness: started with [`AS_PERFVISOR`] it is the program, else it runs its tests, if it
-//! is asked for those that cargo ignores.
+//! it has a `main` of its own: started with [`AS_PERFVISOR`] it is the program, else it runs the tests.
 
 mod common;
 
@@ -13,6 +12,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 
 use common::{CHATTER, HALT, RUN_NOWHERE, SPIN, TRIPLE_FAULT, elf, exit, print};
+use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
 /// The first argument that makes this program `perfvisor`.
@@ -64,31 +64,22 @@ fn main() -> ExitCode {
                 .chain(args.into_iter().skip(2)),
         );
     }
-    if !args
-        .iter()
-        .any(|arg| arg == "--ignored" || arg == "--include-ignored")
-    {
-        println!("{} tests ignored: they need KVM", TESTS.len());
-        return ExitCode::SUCCESS;
-    }
-    // As libtest: an argument that is no option chooses tests.
-    let filters: Vec<_> = args
-        .iter()
-        .skip(1)
-        .filter_map(|arg| arg.to_str())
-        .filter(|a| !a.starts_with('-'))
-        .collect();
-    let chosen = |name: &str| filters.is_empty() || filters.iter().any(|part| name.contains(part));
-    let mut failed = 0;
-    for (name, test) in TESTS.into_iter().filter(|(name, _)| chosen(name)) {
-        let passed = std::panic::catch_unwind(test).is_ok();
-        failed += u32::from(!passed);
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-    }
-    println!("{failed} failed");
+    let trials = TESTS.map(|(name, test)| {
+        let run = move || {
+            test();
+            Ok(())
+        };
+        Trial::test(name, run).with_ignored_flag(true)
+    });
+    // One at a time: they share a directory, and two busy guests disturb each other.
+    let arguments = Arguments {
+        test_threads: Some(1),
+        ..Arguments::from_args()
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials.into());
     // What cannot be removed is in the way of nobody.
     let _ = fs::remove_dir_all(directory());
-    ExitCode::from(u8::from(failed > 0))
+    conclusion.exit_code()
 }
 
 fn directory() -> PathBuf {
