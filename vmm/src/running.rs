@@ -15,6 +15,7 @@ use crate::vm::{Vm, VmError};
 
 /// How long serial output may take to get out once nobody wants to wait for it.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
 /// A machine whose vCPUs have threads, until its run is ended and the threads are joined.
 ///
 /// Dropped, it stops as [`stop`](Self::stop) does.
