@@ -113,19 +113,15 @@ pub(crate) fn oldest_rust() -> Result<Outcome> {
     } else {
         oldest.into()
     };
-    let install = [
-        "toolchain",
-        "install",
-        &toolchain,
-        "--profile",
-        "minimal",
-        "--no-self-update",
-    ];
-    let installed = Command::new("rustup")
-        .args(install)
-        .stdin(Stdio::null())
-        .status();
-    if !installed.is_ok_and(|status| status.success()) {
+    let profile = ["--profile", "minimal", "--no-self-update"];
+    let there =
+        tools::works(Command::new("rustup").args(["run", &toolchain, "cargo", "--version"]))
+            || tools::works(
+                Command::new("rustup")
+                    .args(["toolchain", "install", &toolchain])
+                    .args(profile),
+            );
+    if !there {
         return Ok(Outcome::Skipped(format!(
             "Rust {toolchain} cannot be installed here"
         )));

@@ -67,7 +67,7 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
 }
 
 /// Whether a command can be started and succeeds; its output is nobody's concern.
-fn works(command: &mut Command) -> bool {
+pub(crate) fn works(command: &mut Command) -> bool {
     let quiet = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
