@@ -18,6 +18,9 @@ const FRED: u32 = 1 << 17;
 const LKGS: u32 = 1 << 18;
 /// Leaf 1 ECX: PDCM, IA32_PERF_CAPABILITIES exists.
 const PDCM: u32 = 1 << 15;
+/// Leaf 1 ECX: VMX. Leaf 0x80000001 ECX: SVM.
+const VMX: u32 = 1 << 5;
+const SVM: u32 = 1 << 2;
 /// Leaf 1 EDX: debug store, part of the PMU.
 const DS: u32 = 1 << 21;
 /// AMD's extended features; ECX bits 23, 24, 28: core, northbridge and L2 counter extensions.
@@ -29,14 +32,15 @@ const LEAF_AMD_PERFMON: u32 = 0x8000_0022;
 /// Makes a vCPU's CPUID advertise exactly `model`, or no PMU.
 ///
 /// With a PMU, CET and FRED are taken out: shadow stacks and FRED change what the delivery of a
-/// #GP leaves behind, and the trap does not unwind that.
+/// #GP leaves behind, and the trap does not unwind that. So is nested virtualisation: the trap
+/// would have to tell a guest's guest apart.
 pub fn apply(cpuid: &mut CpuId, model: Option<PmuModel>) {
     let leaf = model.map(|model| model.cpuid_leaf_a()).unwrap_or_default();
     let mut found = false;
     for entry in cpuid.as_mut_slice() {
         match (entry.function, entry.index) {
             (1, _) => {
-                entry.ecx &= !PDCM;
+                entry.ecx &= !(PDCM | if model.is_some() { VMX } else { 0 });
                 entry.edx &= !DS;
             }
             (LEAF_FEATURES, 0) if model.is_some() => {
@@ -49,7 +53,9 @@ pub fn apply(cpuid: &mut CpuId, model: Option<PmuModel>) {
                 (entry.ecx, entry.edx) = (leaf.ecx, leaf.edx);
                 found = true;
             }
-            (LEAF_AMD_FEATURES, _) => entry.ecx &= !PERFCTR_EXTENSIONS,
+            (LEAF_AMD_FEATURES, _) => {
+                entry.ecx &= !(PERFCTR_EXTENSIONS | if model.is_some() { SVM } else { 0 });
+            }
             (LEAF_AMD_PERFMON, _) => {
                 (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0);
             }
@@ -130,12 +136,14 @@ mod tests {
 
     #[test]
     fn what_the_trap_cannot_unwind_is_masked_with_a_model_only() {
-        let leaves = [entry(7, 0), entry(7, 1)];
+        let leaves = [entry(7, 0), entry(7, 1), entry(1, 0), entry(0x8000_0001, 0)];
         let with = of(&leaves, Some(PmuModel::INTEL_V2));
         assert_eq!(with[0].ecx & SHSTK, 0);
         assert_eq!(with[0].edx & IBT, 0);
         assert_eq!(with[1].eax & (FRED | LKGS), 0);
+        assert_eq!((with[2].ecx & VMX, with[3].ecx & SVM), (0, 0));
         let without = of(&leaves, None);
+        assert_eq!((without[2].ecx & VMX, without[3].ecx & SVM), (VMX, SVM));
         assert_eq!(
             (without[0].ecx, without[0].edx, without[1].eax),
             (!0, !0, !0)

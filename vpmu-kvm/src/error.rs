@@ -38,7 +38,7 @@ pub enum Error {
         source: errno::Error,
     },
     /// KVM refused to set an MSR of the local APIC.
-    #[error("KVM_SET_MSRS refused MSR {msr:#x}: this host cannot deliver PMIs")]
+    #[error("KVM_SET_MSRS refused MSR {msr:#x}: this host cannot deliver PMIs, run without a PMU")]
     Refused {
         /// The MSR.
         msr: u32,
@@ -59,6 +59,9 @@ pub(crate) fn kvm(call: &'static str, remedy: &'static str) -> impl FnOnce(errno
         source,
     }
 }
+
+/// The remedy for a VM or vCPU that KVM does not make.
+pub(crate) const CREATE: &str = "Close other virtual machines (another hypervisor may hold the CPU) or raise the limit of open files";
 
 /// The remedy for an ioctl that only fails when the VM itself is broken.
 pub(crate) const REPORT: &str = "The VM cannot go on; see the host's kernel log and report it";

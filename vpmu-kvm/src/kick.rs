@@ -17,9 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kvm_ioctls::VcpuFd;
 use libc::{c_int, c_void, pid_t, siginfo_t};
 use vmm_sys_util::errno;
-use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
+use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler, unblock_signal};
 
-use crate::Error;
+use crate::error::{Error, REPORT};
 
 thread_local! {
     /// `kvm_run.immediate_exit` of the vCPU that this thread runs; null when it runs none.
@@ -46,14 +46,15 @@ extern "C" fn on_kick(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
     });
 }
 
-/// Installs the signal handler; once a process, before the first vCPU runs. Again is harmless.
+/// Installs the signal handler, in place of any other; once a process, before the first vCPU runs.
+/// Again is harmless.
 ///
 /// # Errors
 /// When the host refuses the handler.
 pub fn install() -> Result<(), Error> {
     register_signal_handler(signal(), on_kick).map_err(|source| Error::Host {
         call: "sigaction",
-        remedy: "The first real-time signal must be free for kicking vCPUs",
+        remedy: "The host must let this process handle the first real-time signal",
         source,
     })
 }
@@ -64,10 +65,20 @@ pub fn install() -> Result<(), Error> {
 /// points into: keep both in one owner, the guard declared first.
 ///
 /// # Errors
-/// [`Error::ThreadBound`] if this thread already has a guard.
+/// [`Error::ThreadBound`] if this thread already has a guard, [`Error::Host`] if the host does not let it
+/// take the signal.
 pub fn bind(vcpu: &mut VcpuFd) -> Result<KickGuard, Error> {
     if BOUND.replace(true) {
         return Err(Error::ThreadBound);
+    }
+    // Whoever started this process may have left it blocked, and threads inherit that.
+    if unblock_signal(signal()).is_err() {
+        BOUND.set(false);
+        return Err(Error::Host {
+            call: "pthread_sigmask",
+            remedy: REPORT,
+            source: errno::Error::last(),
+        });
     }
     let flag = ptr::from_mut(&mut vcpu.get_kvm_run().immediate_exit);
     IMMEDIATE_EXIT.with(|slot| slot.store(flag, Ordering::Relaxed));

@@ -40,7 +40,7 @@
 //!
 //! - While the RDPMC trap is armed (from the first enabled counter on) the guest's own hardware
 //!   breakpoints do not fire.
-//! - CET, FRED and KVM's own vPMU are not offered.
+//! - CET, FRED, nested virtualisation and KVM's own vPMU are not offered.
 //! - Each access to a PMU MSR is an exit to user space, each RDPMC one exit and a few ioctls.
 
 pub mod cpuid;
@@ -61,6 +61,7 @@ mod vm;
 pub use clock::InGuestTime;
 pub use error::Error;
 pub use memory::GuestMemory;
+pub use timer::thread_cpu_ns;
 pub use trap::TrapStats;
 pub use vcpu::{Exit, Handled, PmuOptions, VcpuPmuKvm, VcpuPmuStats, run_plain};
 pub use vm::prepare_vm;

@@ -15,8 +15,9 @@ pub(crate) fn monotonic_ns() -> u64 {
     clock_ns(CLOCK_MONOTONIC)
 }
 
-/// CPU time of the calling thread in nanoseconds.
-pub(crate) fn thread_cpu_ns() -> u64 {
+/// CPU time of the calling thread in nanoseconds: halted and preempted time is not in it.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 

@@ -88,6 +88,8 @@ pub struct VcpuPmuKvm {
     debug: Option<kvm_debug_exit_arch>,
     /// The trap must look at the guest's IDT before the next entry.
     arm: bool,
+    /// The last run ended by a kick: perhaps the timer's.
+    kicked: bool,
 }
 
 impl VcpuPmuKvm {
@@ -107,6 +109,7 @@ impl VcpuPmuKvm {
             idle: IdleBackoff::default(),
             debug: None,
             arm: false,
+            kicked: false,
         })
     }
 
@@ -138,10 +141,9 @@ impl VcpuPmuKvm {
         if counting {
             self.pmu.source_mut().clock_mut().exit();
         }
-        Ok(match interrupted(result)? {
-            Some(exit) => self.dispatch(exit),
-            None => Exit::Kicked,
-        })
+        let exit = interrupted(result)?;
+        self.kicked = exit.is_none();
+        Ok(exit.map_or(Exit::Kicked, |exit| self.dispatch(exit)))
     }
 
     /// Commits what overflowed, delivers the PMI and arms the timer for the next one.
@@ -163,7 +165,7 @@ impl VcpuPmuKvm {
             Some(Recheck::InCycles(cycles)) => {
                 let clock = self.pmu.source().clock();
                 let needed = clock.ns_for(cycles);
-                let wait = if self.timer.expired(now.0) {
+                let wait = if self.kicked && self.timer.expired(now.0) {
                     self.idle.after_expiry(now.0, clock.total_ns(), needed)
                 } else {
                     self.idle.while_active(now.0, clock.total_ns(), needed)
@@ -224,11 +226,6 @@ impl VcpuPmuKvm {
             trap: self.trap.stats(),
             counted_ns: self.pmu.source().clock().total_ns(),
         }
-    }
-
-    /// The PMU itself, for a look at its counters.
-    pub fn pmu_mut(&mut self) -> &mut VcpuPmu<ClockSource<InGuestTime>> {
-        &mut self.pmu
     }
 }
 

@@ -263,7 +263,7 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
     /// Whether [`enter_guest`](Self::enter_guest) at `now` would ask the sink for a PMI: an overflow
     /// with INT is due (P14, P15) and the throttle does not hold it (P19).
     ///
-    /// A VMM with an exit that is not complete yet finishes it first and asks again.
+    /// For a VMM that must choose its moment, such as one that has an interrupt of its own to inject.
     pub fn would_deliver(&mut self, now: Nanos) -> bool {
         let (registers, mut ports) = self.parts();
         registers.sync_all(&mut ports);

@@ -13,7 +13,7 @@ use vmm_sys_util::errno;
 use vpmu::PmuModel;
 
 use super::report::{Access, RdpmcFault};
-use crate::error::{Error, REPORT, kvm};
+use crate::error::{CREATE, Error, REPORT, kvm};
 use crate::kick::{self, KickGuard};
 use crate::timer::{KickTimer, monotonic_ns};
 use crate::vcpu::{Exit, Handled, PmuOptions, VcpuPmuKvm, run_plain};
@@ -101,6 +101,7 @@ pub(super) struct Findings {
     pub(super) passed_on: bool,
     pub(super) pce_respected: bool,
     pub(super) lvtpc_is_an_msr: bool,
+    pub(super) tsc_rate: bool,
     pub(super) stuck: bool,
 }
 
@@ -120,7 +121,7 @@ pub(super) fn run(kvm_fd: &Kvm, vm: &Arc<VmFd>) -> Result<Findings, Error> {
     // SAFETY: the mapping is ours, as large as said, and outlives the vCPU, which is dropped first.
     unsafe { vm.set_user_memory_region(region) }
         .map_err(kvm("KVM_SET_USER_MEMORY_REGION", REPORT))?;
-    let mut vcpu = vm.create_vcpu(0).map_err(kvm("KVM_CREATE_VCPU", REPORT))?;
+    let mut vcpu = vm.create_vcpu(0).map_err(kvm("KVM_CREATE_VCPU", CREATE))?;
     let mut cpuid = kvm_fd
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(kvm("KVM_GET_SUPPORTED_CPUID", REPORT))?;
@@ -134,9 +135,14 @@ pub(super) fn run(kvm_fd: &Kvm, vm: &Arc<VmFd>) -> Result<Findings, Error> {
     let deadline = now + DEADLINE_NS;
     let mut timer = KickTimer::new(&guard)?;
     timer.fire_by(now, deadline)?;
-    let tsc_khz = vcpu.get_tsc_khz().unwrap_or(1_000_000);
+    // A guest whose TSC rate is not known still shows what the trap does.
+    let tsc_khz = vcpu.get_tsc_khz();
     let mut probe = Probe {
-        pmu: VcpuPmuKvm::new(Arc::clone(vm), &guard, &PmuOptions::new(model, tsc_khz, 0))?,
+        pmu: VcpuPmuKvm::new(
+            Arc::clone(vm),
+            &guard,
+            &PmuOptions::new(model, tsc_khz.unwrap_or(1_000_000), 0),
+        )?,
         vcpu: &mut vcpu,
         guard: &guard,
         memory: &memory,
@@ -146,6 +152,7 @@ pub(super) fn run(kvm_fd: &Kvm, vm: &Arc<VmFd>) -> Result<Findings, Error> {
     probe.faults()?;
     probe.trap()?;
     let mut findings = probe.findings;
+    findings.tsc_rate = tsc_khz.is_ok();
     findings.lvtpc_is_an_msr = lapic::lvtpc_is_an_msr(&vcpu)?;
     Ok(findings)
 }

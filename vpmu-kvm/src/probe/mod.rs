@@ -9,7 +9,7 @@ use std::thread;
 
 use kvm_ioctls::Kvm;
 
-use crate::error::{Error, REPORT, kvm};
+use crate::error::{CREATE, Error, kvm};
 use crate::vm::{self, REQUIRED};
 
 pub use report::{
@@ -32,7 +32,7 @@ pub fn probe(kvm_fd: &Kvm) -> Result<HostReport, Error> {
         .collect::<Vec<_>>();
     let own_pmu = vm::capability(kvm_fd, kvm_bindings::KVM_CAP_PMU_CAPABILITY) != 0;
     let guest = if capabilities.iter().all(|capability| capability.present) {
-        let vm = Arc::new(kvm_fd.create_vm().map_err(kvm("KVM_CREATE_VM", REPORT))?);
+        let vm = Arc::new(kvm_fd.create_vm().map_err(kvm("KVM_CREATE_VM", CREATE))?);
         // A thread of its own, since its kicks are bound to it.
         thread::scope(|scope| scope.spawn(|| guest::run(kvm_fd, &vm)).join())
             .unwrap_or(Err(Error::ProbePanicked))?

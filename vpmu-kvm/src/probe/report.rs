@@ -166,6 +166,7 @@ impl HostReport {
                 found.lvtpc_is_an_msr,
                 true,
             ),
+            check("The TSC's rate is known", found.tsc_rate, true),
             check("The probe guest ended in time", !found.stuck, true),
         ];
         let breakpoint = [(0, 0), (1, 3)]
@@ -299,6 +300,7 @@ mod tests {
             passed_on: true,
             pce_respected: true,
             lvtpc_is_an_msr: true,
+            tsc_rate: true,
             stuck: false,
         };
         (vec![capability], findings)
@@ -321,7 +323,7 @@ mod tests {
     #[test]
     fn each_thing_missing_refuses_the_pmu_and_says_why() {
         type Change = fn(&mut Vec<Capability>, &mut Findings);
-        let cases: [(Change, &str); 10] = [
+        let cases: [(Change, &str); 11] = [
             (|caps, _| caps[0].present = false, "lacks KVM_CAP_X"),
             (
                 |_, f| f.rdpmc[1].access = Access::Answered,
@@ -335,6 +337,7 @@ mod tests {
             (|_, f| f.passed_on = false, "Another #GP"),
             (|_, f| f.pce_respected = false, "CR4.PCE"),
             (|_, f| f.lvtpc_is_an_msr = false, "LVTPC"),
+            (|_, f| f.tsc_rate = false, "TSC"),
         ];
         for (change, why) in cases {
             let pmu = pmu_of(change);

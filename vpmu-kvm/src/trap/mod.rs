@@ -186,6 +186,7 @@ impl RdpmcTrap {
         // pending exceptions, so that comes first.
         vcpu.set_regs(&unwind.regs)
             .map_err(kvm("KVM_SET_REGS", REPORT))?;
+        vcpu.sync_regs_mut().regs = unwind.regs;
         self.reinject(vcpu, DR6_BS)
     }
 
