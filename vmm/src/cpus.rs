@@ -6,8 +6,9 @@
 //! 1. Only the vCPU's thread changes its *state*; everybody else changes its *goal*.
 //! 2. A goal is set first and the vCPU kicked after. The thread forgets kicks first and looks at
 //!    its goal after. So no request is missed, whenever it comes.
-//!    One kick at a time is under way to a vCPU: as long as it has not been forgotten, another
-//!    would tell the thread nothing new.
+//!    One kick at a time is under way to a vCPU: until the thread has seen to it, another would
+//!    tell it nothing new. The thread forgets kicks first and expects the next one after: the
+//!    other way round, a kick between the two would be forgotten and yet count as under way.
 //! 3. The goal "stop" is final.
 //! 4. The first end of a run is its end; ending a run sets the goal "stop" for all vCPUs.
 //! 5. No lock is held across a kick, a wait for another thread, or a run.
@@ -46,7 +47,7 @@ struct Cpu {
     changed: Condvar,
     /// The goal may have changed: look at `life` before entering the guest.
     attention: AtomicBool,
-    /// A kick is under way that the thread has not forgotten yet.
+    /// A kick is under way that the thread has not seen to yet.
     kicked: AtomicBool,
     kicker: OnceLock<Box<dyn Kick>>,
 }
@@ -176,12 +177,12 @@ impl Cpus {
         let _ = self.cpus[id].kicker.set(kicker);
     }
 
-    /// On the vCPU's thread, before it forgets its kicks: the next one is news again.
+    /// On the vCPU's thread, after it forgot its kicks: the next one is news again.
     pub(crate) fn expect_kicks(&self, id: usize) {
         self.cpus[id].kicked.store(false, Ordering::SeqCst);
     }
 
-    /// On the vCPU's thread, after it forgot earlier kicks: whether to enter the guest. Waits
+    /// On the vCPU's thread, after [`expect_kicks`](Self::expect_kicks): whether to enter the guest. Waits
     /// while the vCPU is paused.
     pub(crate) fn may_enter(&self, id: usize) -> bool {
         let cpu = &self.cpus[id];
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kick_is_sent_once_until_it_is_forgotten() {
+    fn a_kick_is_sent_once_until_the_next_is_expected() {
         struct Counts(Arc<AtomicUsize>);
         impl Kick for Counts {
             fn kick(&self) -> bool {

@@ -112,8 +112,8 @@ pub(crate) fn thread_main(shared: &Arc<Shared>, vcpu: u32, new: Box<dyn NewVcpu>
     shared.cpus.bind(id, cpu.kicker());
     loop {
         // In this order, or a request between the two would be missed: see `cpus`.
-        shared.cpus.expect_kicks(id);
         cpu.forget_kicks();
+        shared.cpus.expect_kicks(id);
         if !shared.cpus.may_enter(id) {
             break;
         }

@@ -3,7 +3,7 @@
 //! can be played through without KVM.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, OnceLock, Weak};
 use std::thread;
 
 use super::*;
@@ -15,6 +15,8 @@ use crate::{Exit, ExitReason, RunReport, VcpuReport, VcpuState};
 enum Guest {
     /// Stays in the guest until it is kicked.
     Spins,
+    /// As `Spins`, and is kicked whenever it is about to forget its kicks.
+    KickedAsItForgets(Arc<OnceLock<Weak<Shared>>>),
     /// Stays in the guest, and takes no notice of kicks, until the other end is dropped.
     Deaf(Receiver<()>),
     /// Writes to COM1 for ever.
@@ -62,12 +64,17 @@ impl Vcpu for Pretended {
     }
 
     fn forget_kicks(&mut self) {
+        if let Guest::KickedAsItForgets(vm) = &self.guest
+            && let Some(vm) = vm.get().and_then(Weak::upgrade)
+        {
+            vm.cpus.kick_all();
+        }
         *self.signal.0.0.lock().unwrap() = false;
     }
 
     fn run(&mut self, ports: &PioBus) -> Result<Step, VcpuError> {
         match &self.guest {
-            Guest::Spins => {
+            Guest::Spins | Guest::KickedAsItForgets(_) => {
                 let (kicked, changed) = &*self.signal.0;
                 let kicked = kicked.lock().unwrap();
                 drop(changed.wait_while(kicked, |kicked| !*kicked).unwrap());
@@ -193,6 +200,24 @@ fn pause_holds_every_vcpu_and_resume_lets_it_go() {
         assert_eq!(running.states(), [VcpuState::Paused; 2]);
         running.resume().unwrap();
         assert_eq!(running.states(), [VcpuState::Running; 2]);
+    }
+    assert_eq!(running.stop().unwrap().exit.reason, ExitReason::Stopped);
+}
+
+#[test]
+fn a_kick_that_is_forgotten_keeps_no_later_one_away() {
+    let slot = Arc::new(OnceLock::new());
+    let vm = machine(
+        [Guest::KickedAsItForgets(slot.clone())],
+        Box::new(io::sink()),
+    );
+    slot.set(Arc::downgrade(&vm.shared)).unwrap();
+    let mut running = vm.start().unwrap();
+    // A vCPU that is lost stays so: the test need not wait for it for long.
+    running.obey_limit = Duration::from_secs(5);
+    for _ in 0..10 {
+        running.resume().unwrap();
+        running.pause().unwrap();
     }
     assert_eq!(running.stop().unwrap().exit.reason, ExitReason::Stopped);
 }
