@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 use crate::life::{Goal, Life, Next, VcpuState};
 use crate::report::Exit;
 
+/// How long whoever waits for a vCPU waits before kicking it again: the host may have refused the
+/// kick for want of room in its signal queue.
+const KICK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Makes a vCPU leave the guest, from any thread.
 pub(crate) trait Kick: Send + Sync {
     /// Makes the vCPU leave the guest, or not enter it the next time. False if the host refuses;
@@ -130,12 +134,7 @@ impl Cpus {
     /// Makes every vCPU leave the guest once.
     pub(crate) fn kick_all(&self) {
         for cpu in &self.cpus {
-            if let Some(kicker) = cpu.kicker.get()
-                && !cpu.kicked.swap(true, Ordering::SeqCst)
-                && !kicker.kick()
-            {
-                cpu.kicked.store(false, Ordering::SeqCst);
-            }
+            cpu.kick();
         }
     }
 
@@ -143,19 +142,27 @@ impl Cpus {
     pub(crate) fn wait_all(&self, goal: Goal, limit: Duration) -> Result<(), Stuck> {
         let start = Instant::now();
         for (cpu, id) in self.cpus.iter().zip(0..) {
-            let life = cpu.lock();
-            let left = limit.saturating_sub(start.elapsed());
-            let (life, _) = cpu
-                .changed
-                .wait_timeout_while(life, left, |life| !life.settled(goal))
-                .unwrap_or_else(PoisonError::into_inner);
-            if !life.settled(goal) {
-                return Err(Stuck {
-                    vcpu: id,
-                    state: life.state(),
-                    waited: limit,
-                    goal,
-                });
+            loop {
+                let left = limit.saturating_sub(start.elapsed());
+                let (life, _) = cpu
+                    .changed
+                    .wait_timeout_while(cpu.lock(), left.min(KICK_AGAIN), |life| {
+                        !life.settled(goal)
+                    })
+                    .unwrap_or_else(PoisonError::into_inner);
+                if life.settled(goal) {
+                    break;
+                }
+                if left <= KICK_AGAIN {
+                    return Err(Stuck {
+                        vcpu: id,
+                        state: life.state(),
+                        waited: limit,
+                        goal,
+                    });
+                }
+                drop(life);
+                cpu.kick();
             }
         }
         Ok(())
@@ -237,6 +244,16 @@ impl Cpus {
 }
 
 impl Cpu {
+    /// Makes the vCPU leave the guest, unless a kick is under way.
+    fn kick(&self) {
+        if let Some(kicker) = self.kicker.get()
+            && !self.kicked.swap(true, Ordering::SeqCst)
+            && !kicker.kick()
+        {
+            self.kicked.store(false, Ordering::SeqCst);
+        }
+    }
+
     /// A thread that panics does not do so with this lock held for longer than one step.
     fn lock(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)

@@ -148,7 +148,8 @@ impl fmt::Display for Exit {
 pub struct VcpuReport {
     /// Its index, which is its APIC id too.
     pub id: u32,
-    /// Time spent in the guest; None where nobody measured it.
+    /// CPU time of its thread in nanoseconds, less what handling exits took: time in the guest and
+    /// in the accelerator. Halted time is not in it. None where nobody measured it.
     pub guest_time_ns: Option<u64>,
     /// Exits to the VMM by kind, kinds that did not occur left out.
     pub exits: BTreeMap<&'static str, u64>,

@@ -242,6 +242,10 @@ impl RunningVm {
             }
         }
         self.shared.console.close();
+        if stopped.is_err() {
+            // Whoever is told so now does not want to wait again when this is dropped.
+            self.obey_limit = Duration::ZERO;
+        }
         Ok(stopped?)
     }
 

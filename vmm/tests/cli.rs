@@ -150,6 +150,28 @@ fn a_serial_file_that_cannot_be_written_is_refused_in_one_line() {
 }
 
 #[test]
+fn the_kernel_is_never_taken_for_the_serial_file() {
+    let kernel = file("kernel-and-serial", &elf(SPIN));
+    let path = kernel.to_str().unwrap();
+    assert!(refused(&["run", "--kernel", path, "--serial", path]).contains("it is the kernel"));
+    assert_eq!(std::fs::read(&kernel).unwrap(), elf(SPIN), "untouched");
+}
+
+#[test]
+fn a_run_that_does_not_start_leaves_the_serial_file_alone() {
+    let serial = file("kept", b"the last run's");
+    let path = serial.to_str().unwrap();
+    refused(&["run", "--kernel", "/no/such/kernel", "--serial", path]);
+    assert_eq!(std::fs::read(&serial).unwrap(), b"the last run's");
+}
+
+#[test]
+fn a_name_with_control_characters_stays_in_one_line() {
+    let line = refused(&["run", "--kernel", "/no\nsuch\x1b[2Jkernel"]);
+    assert!(line.contains("/no\\nsuch\\u{1b}[2Jkernel"), "{line}");
+}
+
+#[test]
 fn output_that_cannot_be_written_is_an_error() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_perfvisor"))

@@ -12,6 +12,7 @@ mod table;
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -60,6 +61,12 @@ impl Failure {
 ///
 /// Ask for it before the process starts a thread: it blocks SIGINT and SIGTERM in this one.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // A panic's own exit code would be one of the guest's.
+    let status = panic::catch_unwind(AssertUnwindSafe(|| obey(args))).unwrap_or(Status::HostIo);
+    ExitCode::from(status.number())
+}
+
+fn obey(args: impl IntoIterator<Item = OsString>) -> Status {
     let status = match parse(args) {
         Ok(Command::Run(args)) => run::run(&args),
         Ok(Command::Doctor(args)) => doctor::run(&args),
@@ -69,11 +76,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             .map_err(output::to_failure),
         Err(Unparsed::Wrong(failure)) => Err(failure),
     };
-    let status = status.unwrap_or_else(|failure| {
+    status.unwrap_or_else(|failure| {
         Stream::Stderr.say(&failure.line);
         failure.status
-    });
-    ExitCode::from(status.number())
+    })
 }
 
 /// Why there is no command to run.

@@ -39,7 +39,17 @@ impl Stream {
 
     /// Writes one line of the program's own. There is nowhere to say that it failed.
     pub(super) fn say(self, line: &str) {
-        let _ = self.write(&format!("perfvisor: {line}\n"));
+        // One line, whatever a file's name holds.
+        let mut text = String::from("perfvisor: ");
+        for c in line.chars() {
+            if c.is_control() {
+                text.extend(c.escape_default());
+            } else {
+                text.push(c);
+            }
+        }
+        text.push('\n');
+        let _ = self.write(&text);
     }
 }
 

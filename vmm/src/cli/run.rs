@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! `perfvisor run`: one guest, from its kernel to its report.
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fmt::Display;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -100,6 +101,7 @@ impl Args {
         )
     }
 
+    /// Where serial output goes; a file still has what was in it.
     fn sink(&self) -> Result<File, Failure> {
         let Some(path) = &self.serial else {
             let stream = if self.json {
@@ -109,33 +111,53 @@ impl Args {
             };
             return stream.file().map_err(output::to_failure);
         };
+        let failure = |why: &dyn Display| {
+            let line = format!("Cannot write --serial {}: {why}", path.display());
+            Failure::new(Status::Usage, line)
+        };
         // A FIFO that nobody reads is an error, not something to wait for.
         let mut options = File::options();
         options
             .write(true)
             .create(true)
-            .truncate(true)
+            .truncate(false)
             .custom_flags(libc::O_NONBLOCK);
-        options.open(path).map_err(|error| {
-            let line = format!("Cannot write --serial {}: {error}", path.display());
-            Failure::new(Status::Usage, line)
-        })
+        let file = options.open(path).map_err(|error| failure(&error))?;
+        let identity = |meta: Metadata| (meta.dev(), meta.ino());
+        let kernel = self.kernel.metadata().ok().map(identity);
+        if kernel.is_some() && kernel == file.metadata().ok().map(identity) {
+            return Err(failure(&"it is the kernel; give another file"));
+        }
+        Ok(file)
+    }
+
+    /// Empties the file of `--serial`, once nothing can go wrong any more.
+    fn clear(&self, sink: &File) -> Result<(), Failure> {
+        let regular = sink.metadata().is_ok_and(|metadata| metadata.is_file());
+        if self.serial.is_some() && regular {
+            sink.set_len(0).map_err(output::to_failure)?;
+        }
+        Ok(())
     }
 }
 
 /// Runs the guest; gives the status that says how it ended.
 pub(super) fn run(args: &Args) -> Result<Status, Failure> {
+    let sink = args.sink()?;
+    let output = sink.try_clone().map_err(output::to_failure)?;
     let builder = VmBuilder::new()
         .kernel_file(&args.kernel)
         .vcpus(args.cpus)
         .memory(args.memory)
         .cmdline(&args.cmdline)
-        .serial(Box::new(Patient(args.sink()?)));
+        .serial(Box::new(Patient(output)));
     let builder = match args.pmu {
         Some(Pmu(model)) => builder.pmu(model),
         None => builder.pmu_if_offered(PmuModel::INTEL_V2),
     };
     let vm = builder.build().map_err(|error| failed(&error))?;
+    args.clear(&sink)?;
+    drop(sink);
     if let Some(reason) = vm.pmu_refused() {
         Stream::Stderr.say(&format!(
             "{reason} (see `perfvisor doctor`): the guest runs without"

@@ -53,7 +53,7 @@ const TABLE: [(Status, u8, &str); 9] = [
     (
         Status::HostIo,
         125,
-        "other input or output on the host failed",
+        "other input or output on the host failed, or perfvisor itself did",
     ),
     (Status::NoCode, 126, "the guest ended without a code"),
     (Status::Interrupted, 130, "interrupted (SIGINT)"),

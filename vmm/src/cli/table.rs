@@ -47,7 +47,7 @@ pub(super) fn render(report: &RunReport) -> String {
     }
     let _ = writeln!(
         text,
-        "In guest: CPU time of the vCPU's thread, its exits included; halted time is not in it."
+        "In guest: CPU time of the vCPU's thread less its exit handling; halted time is not in it."
     );
     if let Some(pmu) = pmu {
         let _ = writeln!(text, "Counters and skid in cycles. Source: {}.", pmu.source);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! One vCPU on KVM: its exits.
 
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devices::PioBus;
 use kvm_bindings::{
@@ -16,7 +15,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress};
 use vpmu::{Nanos, PmuModel};
 use vpmu_kvm::kick::{self, KickGuard, Kicker};
-use vpmu_kvm::{GuestMemory, Handled, PmuOptions, VcpuPmuKvm, run_plain};
+use vpmu_kvm::{GuestMemory, Handled, PmuOptions, VcpuPmuKvm, run_plain, thread_cpu_ns};
 
 use super::error::{KvmError, REPORT, call};
 use super::exits::{ExitCounts, Kind};
@@ -69,6 +68,7 @@ impl NewVcpu for NewKvmVcpu {
             id,
             counts: ExitCounts::default(),
             bound_at_ns: thread_cpu_ns(),
+            handling: Duration::ZERO,
         }))
     }
 }
@@ -82,6 +82,8 @@ struct KvmVcpu {
     id: u32,
     counts: ExitCounts,
     bound_at_ns: u64,
+    /// Time spent on handling exits.
+    handling: Duration,
 }
 
 impl Vcpu for KvmVcpu {
@@ -99,12 +101,14 @@ impl Vcpu for KvmVcpu {
             vcpu,
             ram,
             counts,
+            handling,
             ..
         } = self;
         let exit = match pmu {
             Some(pmu) => pmu.run(vcpu, ram)?,
             None => run_plain(vcpu)?,
         };
+        let _handling = Stopwatch::start(handling);
         match exit {
             vpmu_kvm::Exit::Kicked => counts.add(Kind::Kick),
             vpmu_kvm::Exit::Handled(Handled::ReadMsr) => counts.add(Kind::PmuRead),
@@ -170,7 +174,9 @@ impl Vcpu for KvmVcpu {
     }
 
     fn report(&mut self) -> VcpuReport {
-        let guest_time_ns = Some(thread_cpu_ns().saturating_sub(self.bound_at_ns));
+        let handling = u64::try_from(self.handling.as_nanos()).unwrap_or(u64::MAX);
+        let cpu_time = thread_cpu_ns().saturating_sub(self.bound_at_ns);
+        let guest_time_ns = Some(cpu_time.saturating_sub(handling));
         let exits = self.counts.named();
         let Some(pmu) = &self.pmu else {
             return VcpuReport {
@@ -276,17 +282,23 @@ impl GuestMemory for Ram {
     }
 }
 
-/// CPU time of the calling thread.
-///
-/// A halted or preempted vCPU uses none. The time of the thread as a whole, exit handling
-/// included, costs nothing to keep; the guest's alone would cost two clock reads an exit.
-fn thread_cpu_ns() -> u64 {
-    let mut now = MaybeUninit::<libc::timespec>::zeroed();
-    // SAFETY: the pointer is to a timespec of ours, for which zeros are valid; a thread has this
-    // clock always.
-    let now = unsafe {
-        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, now.as_mut_ptr());
-        now.assume_init()
-    };
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+/// Adds the time from its making to its end to a sum.
+struct Stopwatch<'a> {
+    sum: &'a mut Duration,
+    start: Instant,
+}
+
+impl<'a> Stopwatch<'a> {
+    fn start(sum: &'a mut Duration) -> Self {
+        Self {
+            sum,
+            start: Instant::now(),
+        }
+    }
+}
+
+impl Drop for Stopwatch<'_> {
+    fn drop(&mut self) {
+        *self.sum += self.start.elapsed();
+    }
 }
