@@ -18,7 +18,7 @@ use crate::workspace::{self, Workspace};
 const PREFIX: &str = "kvm_";
 
 /// For one file of tests.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Runs all of them, in one lab boot unless one of them breaks the lab.
 pub(crate) fn run(place: Place) -> Result<()> {
