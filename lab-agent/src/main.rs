@@ -7,7 +7,6 @@
 
 mod command;
 mod files;
-mod heartbeat;
 mod keys;
 mod port;
 mod session;
@@ -20,7 +19,6 @@ fn main() {
         Ok(mut port) => {
             let ended = setup::load_kvm().map_err(|e| e.to_string()).and_then(|()| {
                 let _pinned = keys::pin().map_err(|e| format!("KVM cannot make a VM: {e}"))?;
-                heartbeat::start().map_err(|e| format!("Cannot start the heartbeat: {e}"))?;
                 session::serve(&mut port).map_err(|e| e.to_string())
             });
             if let Err(why) = ended {

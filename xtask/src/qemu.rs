@@ -64,7 +64,10 @@ impl Qemu {
         let mut command = parts.qemu();
         command
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-            .args(["-accel", "tcg,thread=multi", "-cpu", "EPYC-Rome,+svm,+npt,+x2apic"])
+            // No nested paging: with it a guest was seen to go on at an address of its host's
+            // kernel, with its host's page tables, and triple-fault (an interrupt at the wrong
+            // moment of VMRUN; 14 of 30 runs of the guest storms on a busy lab, 0 of 52 without).
+            .args(["-accel", "tcg,thread=multi", "-cpu", "EPYC-Rome,+svm,-npt,+x2apic"])
             .args(["-smp", &cpus.to_string(), "-m", &format!("{memory}M")])
             .args(["-display", "none", "-vga", "none", "-nic", "none"])
             .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
