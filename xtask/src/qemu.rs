@@ -25,9 +25,8 @@ const MAX_CPUS: usize = 2;
 /// Memory of the machine beside what the initramfs takes.
 const MEMORY_MIB: u64 = 1024;
 
-/// Nobody in the lab spies on anybody, and with the mitigations' hand-made returns and jumps TCG
-/// was seen to corrupt the kernel's stack and its guests' state (in one of three runs of a storm
-/// of kicks between two vCPUs; in none of 28 without them).
+/// Nobody in the lab spies on anybody, and without mitigations every exit is cheaper and TCG's
+/// faults in nested virtualization are seen less often (see the CPU's options).
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off";
 
 /// How long a machine that closed its port may take to be gone.
