@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What the perf core costs, each figure beside a peer's in the same run.
+//!
+//! The peer is, where there is one, Linux's own perf core doing the same to a thread that ours does
+//! to a guest's task. The two are not of one kind: ours is called as a library, Linux by a system
+//! call, and every row says so ([`row::Kind`]). The figures are what a VMM would pay for either.
+//!
+//! [`measure`] times things that take turns, [`linux`] is the peer, [`running`] and [`kick`] make
+//! vCPU threads without KVM, [`rows`] says what is measured. Nothing here needs privileges, and
+//! no figure fails anything.
+
+pub mod kick;
+pub mod linux;
+pub mod measure;
+pub mod row;
+pub mod rows;
+pub mod running;
+pub mod threads;

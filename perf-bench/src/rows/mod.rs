@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The rows: what is measured beside what, a family a file.
+
+mod kicks;
+
+use crate::linux::Keepalive;
+use crate::measure::{Failure, Method};
+use crate::row::Row;
+use crate::threads::{self, Cpus};
+
+/// What all rows are measured with. Made on the measuring thread, which it pins.
+#[derive(Debug)]
+pub struct Setting {
+    method: Method,
+    cpus: Cpus,
+    /// Without it there are no events on this machine, and each row says so for itself.
+    _keepalive: Option<Keepalive>,
+}
+
+impl Setting {
+    /// Pins the calling thread and keeps Linux's switching of perf events on.
+    ///
+    /// # Errors
+    /// When the thread cannot be pinned.
+    pub fn new(method: Method) -> Result<Self, Failure> {
+        let cpus = Cpus::allowed()?;
+        threads::pin(cpus.ours)?;
+        Ok(Self {
+            method,
+            cpus,
+            _keepalive: Keepalive::new(cpus.ours).ok(),
+        })
+    }
+
+    /// The CPU for what runs at the same time as the measuring thread.
+    fn other(&self) -> Result<usize, Failure> {
+        Ok(self.cpus.other.ok_or("this row needs two CPUs")?)
+    }
+}
+
+/// Something that can be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Bench {
+    /// The name of its row.
+    pub name: &'static str,
+    run: fn(&'static str, &Setting) -> Result<Row, Failure>,
+}
+
+impl Bench {
+    /// Measures it.
+    ///
+    /// # Errors
+    /// When this machine cannot do what is to be measured. A missing peer is no error.
+    pub fn run(&self, setting: &Setting) -> Result<Row, Failure> {
+        (self.run)(self.name, setting)
+    }
+}
+
+/// Everything, in the order of the table.
+pub const ALL: &[Bench] = &[
+    Bench {
+        name: "bare-kick",
+        run: kicks::bare,
+    },
+    Bench {
+        name: "kick-asleep",
+        run: kicks::asleep,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not what the figures are, but that every row can be measured here.
+    #[test]
+    fn every_row_is_measured() {
+        let method = Method {
+            blocks: 1,
+            samples: 2,
+        };
+        let setting = Setting::new(method).unwrap();
+        for bench in ALL {
+            match bench.run(&setting) {
+                Ok(row) => {
+                    assert_eq!(row.name, bench.name);
+                    assert!(row.value > 0.0, "{row:?}");
+                }
+                Err(why) => assert!(setting.cpus.other.is_none(), "{}: {why}", bench.name),
+            }
+        }
+    }
+}
