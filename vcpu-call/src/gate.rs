@@ -74,10 +74,7 @@ impl ServingGate {
     ///
     /// A thread that is inside already would wait for itself for ever, and serve.
     pub fn enter(&self, by: &mut (impl Park + ?Sized)) -> Inside<'_> {
-        let free = self
-            .word
-            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
-        if free.is_err() {
+        if !self.word.replaced(FREE, HELD, Ordering::Acquire) {
             self.wait(by);
         }
         Inside { gate: self }

@@ -16,16 +16,65 @@ use shuttle::sync as imp;
 use std::sync as imp;
 use std::sync::PoisonError;
 
-pub(crate) use imp::atomic::{AtomicBool, AtomicU8, Ordering, fence};
+use std::ops::{Deref, DerefMut};
+
 /// std's in every build: the handles are only counted, nothing is ordered by them.
 pub(crate) use std::sync::Arc;
+/// A plain enum, the same in every build.
+pub(crate) use std::sync::atomic::Ordering;
+
+// Types of our own around all the rest: a name exported anew would still be std's to clippy, which
+// keeps std's out of the other files (clippy.toml).
+
+pub(crate) fn fence(order: Ordering) {
+    imp::atomic::fence(order);
+}
+
+pub(crate) struct AtomicBool(imp::atomic::AtomicBool);
+
+impl AtomicBool {
+    pub(crate) fn new(value: bool) -> Self {
+        Self(imp::atomic::AtomicBool::new(value))
+    }
+
+    pub(crate) fn load(&self, order: Ordering) -> bool {
+        self.0.load(order)
+    }
+
+    pub(crate) fn store(&self, value: bool, order: Ordering) {
+        self.0.store(value, order);
+    }
+}
+
+pub(crate) struct AtomicU8(imp::atomic::AtomicU8);
+
+impl AtomicU8 {
+    pub(crate) fn new(value: u8) -> Self {
+        Self(imp::atomic::AtomicU8::new(value))
+    }
+
+    pub(crate) fn store(&self, value: u8, order: Ordering) {
+        self.0.store(value, order);
+    }
+
+    pub(crate) fn swap(&self, value: u8, order: Ordering) -> u8 {
+        self.0.swap(value, order)
+    }
+
+    /// Whether the value was `current`; it is `new` now. If it was not, nothing is ordered.
+    pub(crate) fn replaced(&self, current: u8, new: u8, order: Ordering) -> bool {
+        self.0
+            .compare_exchange(current, new, order, Ordering::Relaxed)
+            .is_ok()
+    }
+}
 
 /// A lock that knows no poison: no foreign code runs under the crate's own locks, so that a panic
 /// cannot leave anything half done there; and what `ServingLock` protects is its user's to judge.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
 
-pub(crate) use imp::MutexGuard;
+pub(crate) struct MutexGuard<'a, T>(imp::MutexGuard<'a, T>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
@@ -33,7 +82,7 @@ impl<T> Mutex<T> {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        MutexGuard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {
@@ -45,8 +94,21 @@ impl<T> Mutex<T> {
     }
 }
 
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
 /// A condition to wait for under a [`Mutex`].
-#[derive(Debug)]
 pub(crate) struct Condvar(imp::Condvar);
 
 impl Condvar {
@@ -55,7 +117,7 @@ impl Condvar {
     }
 
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+        MutexGuard(self.0.wait(guard.0).unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn notify_one(&self) {
