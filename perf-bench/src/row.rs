@@ -8,10 +8,10 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Kind {
     /// Ours is a library call, the peer a system call.
-    #[serde(rename = "library call against system call")]
+    #[serde(rename = "library call / system call")]
     SystemCall,
     /// Both are library calls.
-    #[serde(rename = "library call against library call")]
+    #[serde(rename = "library call / library call")]
     LibraryCall,
 }
 
@@ -148,7 +148,7 @@ mod tests {
                 "peer": 200.0,
                 "ratio": 1.5,
                 "against": "b",
-                "kind": "library call against system call",
+                "kind": "library call / system call",
                 "limit": {"of": "value", "at_most": 250.0, "because": "2 kicks"},
                 "within": false,
             })

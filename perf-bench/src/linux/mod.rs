@@ -4,6 +4,7 @@
 //! Everything excludes kernel and hypervisor, so that an unprivileged process may have it up to
 //! `perf_event_paranoid` 2. A machine that refuses even that has no peer, and the rows say so.
 
+pub mod acts;
 mod keepalive;
 mod trap;
 
