@@ -208,6 +208,7 @@ fn main() -> Result<()> {
             "peer": peer,
             "ratio": ratio,
             "against": row.peer,
+            "kind": "guest / guest",
         }));
     }
     if options.json {
