@@ -3,7 +3,7 @@
 
 use vcpu_call::{Calls, ClaimError, NotRun, VcpuId};
 
-use crate::rig::{Numbers, ONE, ZERO, online};
+use crate::rig::{Numbers, ONE, ZERO, ends, online};
 
 #[test]
 fn a_vcpu_has_one_end_at_a_time() {
@@ -34,15 +34,17 @@ fn numbers_end_where_they_should() {
 
 #[test]
 fn it_begins_and_ends_offline() {
-    let calls = Numbers::new(1, |_| ());
-    let mut vcpu = calls.vcpu(ZERO).unwrap();
-    assert!(!vcpu.is_online() && !calls.is_online(ZERO));
-    vcpu.go_online();
-    assert!(vcpu.is_online() && calls.is_online(ZERO));
-    drop(vcpu);
-    assert!(!calls.is_online(ZERO));
-    assert!(!calls.vcpu(ZERO).unwrap().is_online());
-    assert_eq!(calls.outside().call(ZERO, 1), Err(NotRun::Offline));
+    ends(|| {
+        let calls = Numbers::new(1, |_| ());
+        let mut vcpu = calls.vcpu(ZERO).unwrap();
+        assert!(!vcpu.is_online() && !calls.is_online(ZERO));
+        vcpu.go_online();
+        assert!(vcpu.is_online() && calls.is_online(ZERO));
+        drop(vcpu);
+        assert!(!calls.is_online(ZERO));
+        assert!(!calls.vcpu(ZERO).unwrap().is_online());
+        assert_eq!(calls.outside().call(ZERO, 1), Err(NotRun::Offline));
+    });
 }
 
 #[test]
@@ -65,14 +67,16 @@ fn errors_say_what_is_wrong() {
 
 #[test]
 fn functions_may_be_closures() {
-    type Job = Box<dyn FnOnce(&mut Vec<u32>) -> usize + Send>;
-    let calls: Calls<Job, usize> = Calls::new(1, |_| ());
-    let mut vcpu = online(&calls, ZERO);
-    let mut state = vec![1];
-    let job: Job = Box::new(|state| {
-        state.push(2);
-        state.len()
+    ends(|| {
+        type Job = Box<dyn FnOnce(&mut Vec<u32>) -> usize + Send>;
+        let calls: Calls<Job, usize> = Calls::new(1, |_| ());
+        let mut vcpu = online(&calls, ZERO);
+        let mut state = vec![1];
+        let job: Job = Box::new(|state| {
+            state.push(2);
+            state.len()
+        });
+        assert_eq!(vcpu.call(ZERO, job, |job| job(&mut state)), Ok(2));
+        assert_eq!(state, [1, 2]);
     });
-    assert_eq!(vcpu.call(ZERO, job, |job| job(&mut state)), Ok(2));
-    assert_eq!(state, [1, 2]);
 }

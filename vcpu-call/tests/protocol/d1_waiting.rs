@@ -72,11 +72,13 @@ fn d1_vcpus_in_a_ring_call_each_other() {
 
 #[test]
 fn d1_a_call_to_itself_runs_at_once() {
-    let calls = Numbers::new(1, |_| panic!("nobody is to be kicked"));
-    let mut vcpu = online(&calls, ZERO);
-    assert_eq!(vcpu.call(ZERO, 7, |n| n + 1), Ok(8));
-    assert!(!vcpu.pending());
-    vcpu.go_offline(|n| n);
-    let run = vcpu.call(ZERO, 7, |_| panic!("an offline vCPU runs nothing"));
-    assert_eq!(run, Err(NotRun::Offline));
+    ends(|| {
+        let calls = Numbers::new(1, |_| panic!("nobody is to be kicked"));
+        let mut vcpu = online(&calls, ZERO);
+        assert_eq!(vcpu.call(ZERO, 7, |n| n + 1), Ok(8));
+        assert!(!vcpu.pending());
+        vcpu.go_offline(|n| n);
+        let run = vcpu.call(ZERO, 7, |_| panic!("an offline vCPU runs nothing"));
+        assert_eq!(run, Err(NotRun::Offline));
+    });
 }

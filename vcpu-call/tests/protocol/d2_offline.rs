@@ -9,18 +9,20 @@ use crate::rig::{Numbers, ONE, ZERO, call, ends, online, told};
 
 #[test]
 fn d2_offline_or_absent_refuses() {
-    let calls = Numbers::new(2, |_| panic!("nobody is to be kicked"));
-    let mut vcpu = calls.vcpu(ZERO).unwrap();
-    for target in [ZERO, ONE, VcpuId(2), VcpuId(u32::MAX)] {
-        assert_eq!(calls.outside().call(target, 1), Err(NotRun::Offline));
-        assert_eq!(
-            vcpu.call(target, 1, |_| panic!("never run")),
-            Err(NotRun::Offline)
-        );
-    }
-    vcpu.go_online();
-    vcpu.go_offline(|_| panic!("nothing was queued"));
-    assert_eq!(calls.outside().call(ZERO, 1), Err(NotRun::Offline));
+    ends(|| {
+        let calls = Numbers::new(2, |_| panic!("nobody is to be kicked"));
+        let mut vcpu = calls.vcpu(ZERO).unwrap();
+        for target in [ZERO, ONE, VcpuId(2), VcpuId(u32::MAX)] {
+            assert_eq!(calls.outside().call(target, 1), Err(NotRun::Offline));
+            assert_eq!(
+                vcpu.call(target, 1, |_| panic!("never run")),
+                Err(NotRun::Offline)
+            );
+        }
+        vcpu.go_online();
+        vcpu.go_offline(|_| panic!("nothing was queued"));
+        assert_eq!(calls.outside().call(ZERO, 1), Err(NotRun::Offline));
+    });
 }
 
 #[test]

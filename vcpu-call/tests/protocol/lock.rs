@@ -151,16 +151,18 @@ fn a_waiter_that_panics_leaves_its_place() {
 
 #[test]
 fn a_holder_that_panics_leaves_the_lock_usable() {
-    let calls = Numbers::new(0, |_| ());
-    let mut me = calls.outside();
-    let lock = ServingLock::new(1);
-    let fallen = catch_unwind(AssertUnwindSafe(|| {
-        let mut guard = lock.lock(&mut me);
-        *guard = 2;
-        std::panic::resume_unwind(Box::new("on purpose"));
-    }));
-    assert!(fallen.is_err());
-    assert_eq!(*lock.lock(&mut me), 2);
+    ends(|| {
+        let calls = Numbers::new(0, |_| ());
+        let mut me = calls.outside();
+        let lock = ServingLock::new(1);
+        let fallen = catch_unwind(AssertUnwindSafe(|| {
+            let mut guard = lock.lock(&mut me);
+            *guard = 2;
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }));
+        assert!(fallen.is_err());
+        assert_eq!(*lock.lock(&mut me), 2);
+    });
 }
 
 #[test]

@@ -79,10 +79,12 @@ fn parking_serves() {
 
 #[test]
 fn a_waker_outlives_what_it_wakes() {
-    let calls = Numbers::new(1, |_| ());
-    let waker = calls.vcpu(ZERO).unwrap().waker();
-    waker.clone().wake();
-    assert_eq!(calls.outside().call(ZERO, 1), Err(NotRun::Offline));
-    drop(calls);
-    waker.wake();
+    ends(|| {
+        let calls = Numbers::new(1, |_| ());
+        let waker = calls.vcpu(ZERO).unwrap().waker();
+        waker.clone().wake();
+        assert_eq!(calls.outside().call(ZERO, 1), Err(NotRun::Offline));
+        drop(calls);
+        waker.wake();
+    });
 }
