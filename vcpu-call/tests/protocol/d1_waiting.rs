@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! D1: a vCPU that waits for an answer serves its own mailbox.
 
-use std::sync::Barrier;
 use std::sync::mpsc;
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
 
-use vcpu_call::{NotRun, VcpuId};
+use vcpu_call::{NotRun, Vcpu, VcpuId};
 
 use crate::rig::{Numbers, ONE, ZERO, call, ends, online};
 
@@ -32,6 +32,35 @@ fn d1_a_waiting_vcpu_serves() {
         });
         assert_eq!((answer, served), (Ok(8), vec![5]));
         assert_eq!(target.join().unwrap(), 1);
+    });
+}
+
+/// Or a busy mailbox would keep the caller for ever.
+#[test]
+fn d1_an_answer_that_is_there_goes_first() {
+    ends(|| {
+        let target: Arc<OnceLock<Mutex<Vcpu<u32, u32>>>> = Arc::default();
+        let (kick, kicked) = mpsc::channel();
+        let ipi = {
+            let target = Arc::clone(&target);
+            move |id| match id {
+                ONE => {
+                    let mut one = target.get().unwrap().lock().unwrap();
+                    assert_eq!(one.serve(|n| n + 1), 1);
+                }
+                _ => kick.send(()).unwrap(),
+            }
+        };
+        let calls = Numbers::new(2, ipi);
+        let mut zero = online(&calls, ZERO);
+        assert!(target.set(Mutex::new(online(&calls, ONE))).is_ok());
+        let caller = call(&calls, ZERO, 5);
+        kicked.recv().unwrap();
+        let answer = zero.call(ONE, 7, |_| panic!("the answer is there"));
+        assert_eq!(answer, Ok(8));
+        assert!(zero.pending(), "what it did not serve is not forgotten");
+        assert_eq!(zero.serve(|n| n), 1);
+        assert_eq!(caller.join().unwrap(), Ok(5));
     });
 }
 
