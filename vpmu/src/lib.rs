@@ -122,8 +122,15 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-mod counter;
+#[cfg(feature = "context")]
+extern crate std;
 
+mod counter;
+#[cfg(feature = "context")]
+mod sync;
+
+#[cfg(feature = "context")]
+pub mod context;
 pub mod event;
 pub mod lvtpc;
 pub mod model;

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Events: the handle, and what of an event never changes or needs no context.
+
+use core::fmt;
+use std::vec::Vec;
+
+use vcpu_call::{ServingLock, VcpuId};
+
+use super::ctx::Context;
+use super::sigtrap::TrapTally;
+use super::{Attr, Notice, TrapCounts};
+use crate::Nanos;
+use crate::sync::{Arc, Weak};
+
+/// Which event: unique in its engine, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(pub u64);
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who wants to know of an event's overflows.
+///
+/// Told on the vCPU's thread, between exit and entry, when all locks are released.
+pub trait Owner: Send + Sync {
+    /// Something happened to `event`.
+    fn notify(&self, event: EventId, notice: Notice);
+}
+
+/// An open event: a handle, cheap to clone. All handles of an event are the same event; once one
+/// of them was closed, all are.
+///
+/// Dropping handles closes nothing: an event that is not closed goes on until its task exits.
+#[derive(Clone)]
+pub struct Event {
+    pub(super) core: Arc<EventCore>,
+    /// The context it belongs to, for ever.
+    pub(super) ctx: Arc<Context>,
+    /// Its entry there.
+    pub(super) index: usize,
+}
+
+pub(super) struct EventCore {
+    pub(super) id: EventId,
+    pub(super) attr: Attr,
+    /// Counts only while its task runs on this vCPU.
+    pub(super) filter: Option<VcpuId>,
+    /// The event that it was inherited from, at the top.
+    pub(super) parent: Option<Weak<EventCore>>,
+    pub(super) family: ServingLock<Family>,
+    /// Shared with the events inherited from it.
+    pub(super) traps: Arc<TrapTally>,
+    pub(super) owner: Option<Arc<dyn Owner>>,
+}
+
+/// The events that were inherited from one.
+#[derive(Default)]
+pub(super) struct Family {
+    /// No more are inherited: the event was closed.
+    pub(super) closed: bool,
+    pub(super) children: Vec<Event>,
+    /// What those counted whose tasks have exited.
+    pub(super) dead: Totals,
+}
+
+/// A count with its times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) count: u64,
+    pub(super) enabled: Nanos,
+    pub(super) running: Nanos,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, other: Self) {
+        self.count = self.count.wrapping_add(other.count);
+        self.enabled = self.enabled.saturating_add(other.enabled);
+        self.running = self.running.saturating_add(other.running);
+    }
+}
+
+impl Event {
+    /// Which event it is.
+    pub fn id(&self) -> EventId {
+        self.core.id
+    }
+
+    /// What it was opened as. The period may have been set anew since.
+    pub fn attr(&self) -> &Attr {
+        &self.core.attr
+    }
+
+    /// What became of its overflows so far, those of inherited events included.
+    pub fn traps(&self) -> TrapCounts {
+        self.core.traps.counts()
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("id", &self.core.id)
+            .field("attr", &self.core.attr)
+            .finish_non_exhaustive()
+    }
+}

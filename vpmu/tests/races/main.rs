@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Every race of the perf core, replayed step by step.
+
+#![cfg(all(feature = "context", not(any(loom, shuttle))))]
+#![allow(clippy::disallowed_types, reason = "a test of one thread")]
+
+#[path = "../context_rig/mod.rs"]
+mod rig;
+
+mod smoke;
