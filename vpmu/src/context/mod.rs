@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The perf core: events, vCPU contexts and guest-task contexts.
 
+pub mod announce;
 mod attr;
 mod call;
 mod cpu;
