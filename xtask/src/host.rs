@@ -123,6 +123,9 @@ pub(crate) fn exit(status: ExitStatus) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
     use super::*;
 
     fn shell(script: &str, deadline: Option<Duration>) -> (Ended, String, String) {
@@ -149,19 +152,22 @@ mod tests {
 
     #[test]
     fn a_deadline_ends_the_whole_group() {
-        // Were the second sleep left alive, it would hold the output open and be seen in `ps`.
-        let (ended, out, _) = shell(
-            "sleep 1000 & echo $!; wait",
-            Some(Duration::from_millis(300)),
-        );
-        assert_eq!(ended, Ended::Deadline);
-        let pid = Pid::from_raw(out.trim().parse().unwrap());
-        // Killed, it may stay a zombie for as long as the machine's process 1 pleases.
-        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        assert!(
-            state.is_empty() || state.contains(") Z ") || state.contains(") X "),
-            "{state}"
-        );
+        // All that still holds the fifo open for writing is the shell's child: its end is the
+        // fifo's.
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        let (sender, gone) = sync_channel(1);
+        let reader = fifo.clone();
+        thread::spawn(move || {
+            let end = std::fs::read(reader);
+            sender.send(end)
+        });
+        let script = format!("sleep 1000 >{} & echo started; wait", fifo.display());
+        let (ended, out, _) = shell(&script, Some(Duration::from_secs(1)));
+        assert_eq!((ended, out.as_str()), (Ended::Deadline, "started\n"));
+        let end = gone.recv_timeout(KILL_GRACE);
+        assert!(end.is_ok_and(|end| end.is_ok()), "the child is still alive");
     }
 
     #[test]
