@@ -25,6 +25,7 @@ pub(crate) const STATIC: &str = "-Ctarget-feature=+crt-static";
 struct CargoMessage {
     executable: Option<PathBuf>,
     target: Option<MessageTarget>,
+    fresh: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,6 +40,8 @@ pub(crate) struct Executable {
     pub(crate) name: String,
     /// Where it is.
     pub(crate) path: PathBuf,
+    /// Whether it was there already and up to date.
+    pub(crate) fresh: bool,
 }
 
 /// The static release build of the workspace's binary `name`, built if need be.
@@ -110,6 +113,7 @@ fn executable(line: &str) -> Option<Executable> {
     Some(Executable {
         name: message.target?.name,
         path: message.executable?,
+        fresh: message.fresh?,
     })
 }
 
@@ -124,6 +128,7 @@ mod tests {
         let found = Executable {
             name: "perfvisor".to_owned(),
             path: "/t/perfvisor".into(),
+            fresh: true,
         };
         assert_eq!(executable(line), Some(found));
         let library = r#"{"target":{"name":"vpmu"},"executable":null}"#;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The checks that need no KVM.
 
+use std::env;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,9 +9,13 @@ use nix::sys::signal::Signal;
 
 use crate::child;
 use crate::kernels;
+use crate::model::Model;
 use crate::say;
 use crate::tools;
 use crate::workspace::{self, Workspace};
+
+/// The packages whose locks, atomics and threads can be a model checker's.
+const MODELLED: [&str; 2] = ["vcpu-call", "vpmu"];
 
 /// What becomes of a part of the tests that does not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +33,7 @@ pub(crate) fn format() -> Result<Outcome> {
     run(kernels::cargo(&workspace::root(), "fmt").arg("--check"))
 }
 
-/// Clippy on both workspaces.
+/// Clippy on both workspaces, on what model checkers build, and on what needs no operating system.
 pub(crate) fn clippy() -> Result<Outcome> {
     tools::component("clippy", "clippy")?;
     kernels::install_target()?;
@@ -36,6 +41,22 @@ pub(crate) fn clippy() -> Result<Outcome> {
     run(cargo("clippy")
         .args(options)
         .args(["--workspace", "--all-targets", "--", "-Dwarnings"]))?;
+    let target = Workspace::load(&workspace::root())?.target_directory;
+    let flags = env::var("RUSTFLAGS").unwrap_or_default();
+    for model in Model::ALL {
+        let mut cargo = cargo("clippy");
+        cargo.args(options);
+        for package in MODELLED {
+            cargo.args(["--package", package]);
+        }
+        model.choose(&mut cargo, &target, &flags);
+        run(cargo.args(["--all-targets", "--", "-Dwarnings"]))?;
+    }
+    // Built for a machine that has no std, it cannot use any.
+    run(cargo("clippy")
+        .args(options)
+        .args(["--package", "vpmu", "--no-default-features"])
+        .args(["--target", kernels::TARGET, "--", "-Dwarnings"]))?;
     // The kernels have no test harness to be built with.
     run(kernels::cargo(&workspace::root(), "clippy")
         .args(options)
@@ -157,14 +178,15 @@ pub(crate) fn native_tests() -> Result<Outcome> {
     tests.and(docs)
 }
 
-fn cargo(subcommand: &str) -> Command {
+/// A cargo command for the workspace.
+pub(crate) fn cargo(subcommand: &str) -> Command {
     let mut command = workspace::cargo();
     command.arg(subcommand);
     command
 }
 
 /// Runs a command with our own output; in the workspace's folder unless it names another.
-fn run(command: &mut Command) -> Result<Outcome> {
+pub(crate) fn run(command: &mut Command) -> Result<Outcome> {
     if command.get_current_dir().is_none() {
         command.current_dir(workspace::root());
     }

@@ -9,7 +9,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
 /// The kernel ends the child with `signal` when the thread that started it is gone, however it
-/// went. Start such children from the main thread only: it lives as long as xtask.
+/// went. So a thread that starts such a child has to stay until the child is gone.
 pub(crate) fn ends_with_us(command: &mut Command, signal: Signal) -> &mut Command {
     let us = std::process::id();
     let prepare = move || {

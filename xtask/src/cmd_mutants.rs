@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,18 +11,34 @@ use clap::Args;
 
 use crate::host_kvm::{OnArgs, Place};
 use crate::job::Arg;
+use crate::mutants::cover;
 use crate::mutants::guests::{Builder, Judge};
-use crate::mutants::native;
+use crate::mutants::ledger::Ledger;
+use crate::mutants::native::Workshop;
 use crate::mutants::patch::{self, Killer, Patch};
+use crate::mutants::queue;
+use crate::mutants::score::{self, Score};
 use crate::mutants::tree::Tree;
-use crate::mutants::verdict::Verdict;
 use crate::say;
 use crate::workspace::{self, Workspace};
+
+/// Where the patches are.
+const PATCHES: &str = "xtask/mutants";
+
+/// Where the tests of the numbered rules are: once they are, each number needs a mutant.
+const NUMBERED: &str = "vpmu/tests/races";
+
+/// What is said of rules that have none.
+const WITHOUT: &str = "rules without a mutant";
+
+/// More workshops than this are not worth the space they take.
+const MAX_WORKSHOPS: usize = 4;
 
 /// Apply each of the committed patches to a copy of the tree: the test it names must fail.
 ///
 /// The patches and what their headers mean are in xtask/mutants. Ends with a line
-/// `N killed, N survived`; the exit code is 0 if none survived and each could be tried.
+/// `N killed, N survived`; the exit code is 0 if none survived, each could be tried and, when all
+/// are tried, no numbered rule is without one.
 #[derive(Debug, Args)]
 pub(crate) struct MutantsArgs {
     #[command(flatten)]
@@ -30,6 +47,10 @@ pub(crate) struct MutantsArgs {
     /// The mutants that need guests on a KVM, instead of those that do not.
     #[arg(long)]
     lab: bool,
+
+    /// Prints name, rule and killer of the mutants of either kind, and tries none.
+    #[arg(long, conflicts_with = "lab")]
+    list: bool,
 
     /// The mutants to try, by the names of their patches; all without a name.
     #[arg(value_name = "NAME")]
@@ -47,34 +68,63 @@ pub(crate) enum Kind {
 
 /// Tries the mutants; 1 if not all were killed.
 pub(crate) fn run(args: &MutantsArgs) -> Result<u8> {
+    if args.list {
+        let root = workspace::root();
+        let all = patch::load(&root.join(PATCHES))?;
+        let missing = missing(&root, &all);
+        print!("{}", table(&named(all, &args.names)?));
+        if !missing.is_empty() {
+            say::step(format_args!("{WITHOUT}: {}", missing.join(", ")));
+        }
+        return Ok(0);
+    }
     let kind = if args.lab { Kind::Lab } else { Kind::Native };
     Ok(u8::from(!hunt(kind, &args.names, || args.on.decide())?))
 }
 
 /// Tries the mutants of that kind and of those names, all of the kind without a name; whether
-/// all were killed.
+/// all were killed and all numbered rules have one.
 pub(crate) fn hunt(kind: Kind, names: &[String], place: impl Fn() -> Place) -> Result<bool> {
+    let started = Instant::now();
     let root = workspace::root();
-    let patches = choose(patch::load(&root.join("xtask/mutants"))?, kind, names)?;
+    let all = patch::load(&root.join(PATCHES))?;
+    let missing = if kind == Kind::Native && names.is_empty() {
+        missing(&root, &all)
+    } else {
+        Vec::new()
+    };
+    let patches = of_kind(named(all, names)?, kind)?;
     let scratch = Workspace::load(&root)?.target_directory.join("mutants");
-    let tree = Tree::copy(&root, &scratch.join("tree"))?;
-    let mut score = Score::default();
-    match kind {
-        Kind::Native => hunt_native(&patches, &tree, &scratch.join("target"), &mut score)?,
+    let score = match kind {
+        Kind::Native => hunt_native(&patches, &root, &scratch)?,
         Kind::Lab => {
+            let tree = Tree::copy(&root, &scratch.join("tree"))?;
             let builder = Builder::new(scratch.join("static"), scratch.join("bin"))?;
-            hunt_in_lab(&patches, &tree, &builder, place(), &mut score)?;
+            hunt_in_lab(&patches, &tree, &builder, place())?
         }
+    };
+    if !missing.is_empty() {
+        println!("{WITHOUT}: {}", missing.join(", "));
     }
+    println!("{} in all", score::seconds(started.elapsed()));
     println!("{} killed, {} survived", score.killed, score.survived);
     if score.failed > 0 {
         say::step(format_args!("{} could not be tried", score.failed));
     }
-    Ok(score.survived == 0 && score.failed == 0)
+    Ok(score.is_clean() && missing.is_empty())
 }
 
-/// The patches to try.
-fn choose(mut patches: Vec<Patch>, kind: Kind, names: &[String]) -> Result<Vec<Patch>> {
+/// The numbered rules that none of the patches breaks.
+fn missing(root: &Path, all: &[Patch]) -> Vec<String> {
+    if root.join(NUMBERED).is_dir() {
+        cover::missing(all)
+    } else {
+        Vec::new()
+    }
+}
+
+/// The patches of those names, all without a name.
+fn named(mut patches: Vec<Patch>, names: &[String]) -> Result<Vec<Patch>> {
     if let Some(name) = names
         .iter()
         .find(|name| patches.iter().all(|patch| patch.name != **name))
@@ -85,45 +135,50 @@ fn choose(mut patches: Vec<Patch>, kind: Kind, names: &[String]) -> Result<Vec<P
             names.join(", ")
         );
     }
-    patches.retain(|patch| {
-        let native = matches!(patch.killer, Killer::Native(_));
-        native == (kind == Kind::Native) && (names.is_empty() || names.contains(&patch.name))
-    });
+    patches.retain(|patch| names.is_empty() || names.contains(&patch.name));
+    Ok(patches)
+}
+
+/// The patches of that kind, of which there must be one.
+fn of_kind(mut patches: Vec<Patch>, kind: Kind) -> Result<Vec<Patch>> {
+    patches.retain(|patch| matches!(patch.killer, Killer::Native(_)) == (kind == Kind::Native));
     ensure!(
         !patches.is_empty(),
-        "there are no such mutants {} --lab in xtask/mutants",
+        "there are no such mutants {} --lab in {PATCHES}",
         if kind == Kind::Lab { "with" } else { "without" }
     );
     Ok(patches)
 }
 
-fn hunt_native(patches: &[Patch], tree: &Tree, target: &Path, score: &mut Score) -> Result<()> {
-    let mut sound = BTreeMap::new();
-    for patch in patches {
-        let Killer::Native(test) = &patch.killer else {
-            continue;
-        };
-        let started = Instant::now();
-        if !sound.contains_key(test) {
-            let verdict = native::try_test(tree, target, test).context("without a mutant")?;
-            sound.insert(test, verdict);
-        }
-        let tried = check_unmutated(&sound[test]).and_then(|()| {
-            let _applied = tree.apply(patch)?;
-            native::try_test(tree, target, test)
-        });
-        score.add(patch, tried, started);
-    }
-    Ok(())
+/// Name, rule and killer of each.
+fn table(patches: &[Patch]) -> String {
+    let width = |of: fn(&Patch) -> &str| {
+        let widths = patches.iter().map(|patch| of(patch).chars().count());
+        widths.max().unwrap_or_default()
+    };
+    let (name, rule) = (width(|patch| &patch.name), width(|patch| &patch.rule));
+    let line = |patch: &Patch| {
+        format!(
+            "{:<name$}  {:<rule$}  {}\n",
+            patch.name, patch.rule, patch.killer
+        )
+    };
+    patches.iter().map(line).collect()
 }
 
-fn hunt_in_lab(
-    patches: &[Patch],
-    tree: &Tree,
-    builder: &Builder,
-    place: Place,
-    score: &mut Score,
-) -> Result<()> {
+fn hunt_native(patches: &[Patch], root: &Path, scratch: &Path) -> Result<Score> {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let mut workshops = (0..cpus.min(MAX_WORKSHOPS))
+        .map(|number| Workshop::open(root, &scratch.join(format!("workshop-{number}"))))
+        .collect::<Result<Vec<_>>>()?;
+    let mut ledger = Ledger::default();
+    queue::work(queue::jobs(patches), &mut workshops, |job, tried| {
+        ledger.enter(job, tried)
+    });
+    Ok(ledger.close())
+}
+
+fn hunt_in_lab(patches: &[Patch], tree: &Tree, builder: &Builder, place: Place) -> Result<Score> {
     // First what the killers say of the tree as it is, then of each mutant.
     let mut commands: Vec<(&Killer, Vec<Arg>)> = Vec::new();
     let mut unmutated = BTreeMap::new();
@@ -147,6 +202,7 @@ fn hunt_in_lab(
         }));
     }
 
+    let mut score = Score::default();
     let mut judge = Judge::new(place, &commands);
     let mut sound = BTreeMap::new();
     for (patch, built) in patches.iter().zip(mutated) {
@@ -154,122 +210,53 @@ fn hunt_in_lab(
         if !sound.contains_key(&patch.killer) {
             sound.insert(&patch.killer, judge.judge(unmutated[&patch.killer])?);
         }
-        let tried = check_unmutated(&sound[&patch.killer])
+        let tried = score::check_unmutated(&sound[&patch.killer])
             .and(built)
             .and_then(|index| judge.judge(index));
-        score.add(patch, tried, started);
+        score.add(patch, tried, &score::seconds(started.elapsed()));
     }
-    Ok(())
-}
-
-/// A test that does not pass on the tree as it is proves nothing about mutants.
-fn check_unmutated(verdict: &Verdict) -> Result<()> {
-    match verdict {
-        Verdict::Passes => Ok(()),
-        Verdict::Fails => bail!("its test fails without it too"),
-        Verdict::Hangs => bail!("its test hangs without it too"),
-        Verdict::Unclear(why) => bail!("without it: {why}"),
-    }
-}
-
-/// What became of the mutants.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Score {
-    killed: u32,
-    survived: u32,
-    failed: u32,
-}
-
-impl Score {
-    /// Counts one and says so.
-    fn add(&mut self, patch: &Patch, tried: Result<Verdict>, started: Instant) {
-        let (count, what) = match tried {
-            Ok(Verdict::Fails) => (&mut self.killed, "killed".to_owned()),
-            Ok(Verdict::Hangs) if patch.hang => (&mut self.killed, "killed (hangs)".to_owned()),
-            Ok(Verdict::Hangs) => (&mut self.survived, "SURVIVED (its test hangs)".to_owned()),
-            Ok(Verdict::Passes) => (&mut self.survived, "SURVIVED".to_owned()),
-            Ok(Verdict::Unclear(why)) => (&mut self.survived, format!("SURVIVED ({why})")),
-            Err(error) => (&mut self.failed, format!("ERROR ({error:#})")),
-        };
-        *count += 1;
-        let seconds = started.elapsed().as_secs_f64();
-        println!("{}: {}: {what}, {seconds:.1} s", patch.name, patch.mutant);
-    }
+    Ok(score)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
-    use anyhow::anyhow;
-
     use super::*;
-    use crate::mutants::patch::Test;
+    use crate::mutants::patch::{Binary, Test};
 
-    fn patch(name: &str, hang: bool, killer: Killer) -> Patch {
-        Patch {
-            name: name.to_owned(),
-            path: PathBuf::new(),
-            mutant: "m".to_owned(),
-            killer,
-            hang,
-            files: Vec::new(),
-        }
-    }
-
-    fn native() -> Killer {
-        let (package, name) = ("vpmu".to_owned(), "t".to_owned());
-        Killer::Native(Test {
-            package,
+    fn patches() -> Vec<Patch> {
+        let binary = Binary {
+            model: None,
+            package: "vpmu".to_owned(),
             file: None,
-            name,
-        })
-    }
-
-    fn kernel() -> Killer {
-        Killer::Kernel {
-            name: "smp".to_owned(),
-            point: None,
-        }
-    }
-
-    #[test]
-    fn a_hang_counts_only_where_it_is_foreseen() {
-        let mut score = Score::default();
-        for (hang, tried) in [
-            (false, Ok(Verdict::Fails)),
-            (true, Ok(Verdict::Hangs)),
-            (false, Ok(Verdict::Hangs)),
-            (true, Ok(Verdict::Passes)),
-            (false, Ok(Verdict::Unclear("x".to_owned()))),
-            (false, Err(anyhow!("does not compile"))),
-        ] {
-            score.add(&patch("m", hang, native()), tried, Instant::now());
-        }
-        assert_eq!(
-            score,
-            Score {
-                killed: 2,
-                survived: 3,
-                failed: 1
-            }
-        );
+        };
+        let native = Patch {
+            rule: "R01 I03".to_owned(),
+            killer: Killer::Native(Test {
+                binary,
+                name: "t".to_owned(),
+            }),
+            ..Patch::sample("native")
+        };
+        vec![native, Patch::sample("guest")]
     }
 
     #[test]
     fn mutants_are_chosen_by_kind_and_name() {
-        let all = vec![patch("a", false, native()), patch("b", false, kernel())];
         let names = |kind, names: &[&str]| -> Result<Vec<String>> {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-            Ok(choose(all.clone(), kind, &names)?
-                .into_iter()
-                .map(|patch| patch.name)
-                .collect())
+            let chosen = of_kind(named(patches(), &names)?, kind)?;
+            Ok(chosen.into_iter().map(|patch| patch.name).collect())
         };
-        assert_eq!(names(Kind::Native, &[]).unwrap(), ["a"]);
-        assert_eq!(names(Kind::Lab, &["b"]).unwrap(), ["b"]);
-        assert!(names(Kind::Lab, &["a"]).is_err());
+        assert_eq!(names(Kind::Native, &[]).unwrap(), ["native"]);
+        assert_eq!(names(Kind::Lab, &["guest"]).unwrap(), ["guest"]);
+        assert!(names(Kind::Lab, &["native"]).is_err());
         let error = names(Kind::Native, &["c"]).unwrap_err().to_string();
-        assert_eq!(error, "there is no mutant `c`; there are: a, b");
+        assert_eq!(error, "there is no mutant `c`; there are: native, guest");
+    }
+
+    #[test]
+    fn the_list_has_columns() {
+        let lines = "native  R01 I03  native vpmu t\nguest   r        lab k\n";
+        assert_eq!(table(&patches()), lines);
     }
 }

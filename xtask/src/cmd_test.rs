@@ -13,6 +13,7 @@ use crate::cmd_guest;
 use crate::cmd_mutants::{self, Kind};
 use crate::host_kvm::{OnArgs, Place};
 use crate::kvm_tests;
+use crate::model::{self, Model};
 use crate::say;
 use crate::spdx;
 use crate::workspace;
@@ -20,13 +21,14 @@ use crate::workspace;
 /// How often the guest kernels run at night.
 const NIGHTLY_REPEAT: NonZero<u32> = NonZero::new(5).unwrap();
 
-/// Run everything: checks, native tests, tests and guests on a real KVM, mutants.
+/// Run everything: checks, native and model-checked tests, tests and guests on a real KVM, mutants.
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
     #[command(flatten)]
     on: OnArgs,
 
-    /// Also what takes long: guests repeated, mutants that need guests, advisories.
+    /// Also what takes long: searches without bounds, guests repeated, mutants that need guests,
+    /// advisories.
     #[arg(long)]
     nightly: bool,
 }
@@ -53,6 +55,11 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
         ("deny", Box::new(checks::deny)),
         ("oldest rust", Box::new(checks::oldest_rust)),
         ("native tests", Box::new(checks::native_tests)),
+        ("loom", Box::new(|| model::tests(Model::Loom, args.nightly))),
+        (
+            "shuttle",
+            Box::new(|| model::tests(Model::Shuttle, args.nightly)),
+        ),
         (
             "kvm tests",
             Box::new(|| kvm_tests::run(place()).map(|()| Outcome::Passed)),

@@ -11,7 +11,7 @@ use crate::say;
 use crate::workspace;
 
 /// What the kernels are built for.
-const TARGET: &str = "x86_64-unknown-none";
+pub(crate) const TARGET: &str = "x86_64-unknown-none";
 
 /// The kernels' workspace in the tree at `root`.
 pub(crate) fn folder(root: &Path) -> PathBuf {
@@ -86,6 +86,7 @@ mod tests {
         let kernel = |name: &str| Executable {
             name: name.to_owned(),
             path: name.into(),
+            fresh: false,
         };
         let kernels = [kernel("cpuid"), kernel("rdpmc")];
         assert_eq!(find(&kernels, "rdpmc").unwrap(), &kernels[1]);

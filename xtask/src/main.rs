@@ -23,6 +23,7 @@ mod kernels;
 mod kvm_tests;
 mod lab;
 mod machine;
+mod model;
 mod mutants;
 mod qemu;
 mod say;

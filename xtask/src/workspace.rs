@@ -76,6 +76,15 @@ impl Workspace {
         tests
     }
 
+    /// The packages that have the integration test `name`.
+    pub(crate) fn packages_with_test(&self, name: &str) -> Vec<&str> {
+        self.packages
+            .iter()
+            .filter(|package| package.targets.iter().any(|target| target.is_test(name)))
+            .map(|package| package.name.as_str())
+            .collect()
+    }
+
     /// The package that has the binary `name`.
     pub(crate) fn package_of_binary(&self, name: &str) -> Option<&str> {
         self.packages
@@ -97,6 +106,10 @@ pub(crate) struct IntegrationTest {
 impl Target {
     fn is_binary(&self, name: &str) -> bool {
         self.name == name && self.kind.iter().any(|kind| kind == "bin")
+    }
+
+    fn is_test(&self, name: &str) -> bool {
+        self.name == name && self.kind.iter().any(|kind| kind == "test")
     }
 }
 
@@ -132,6 +145,8 @@ mod tests {
         .unwrap();
         assert_eq!(workspace.package_of_binary("perfvisor"), Some("vmm"));
         assert_eq!(workspace.package_of_binary("vpmu"), None);
+        assert_eq!(workspace.packages_with_test("rules"), ["vpmu"]);
+        assert!(workspace.packages_with_test("perfvisor").is_empty());
         assert_eq!(workspace.rust_version(), Some("1.95"));
         let tests = workspace.integration_tests("kvm_");
         assert_eq!(

@@ -55,8 +55,8 @@ impl Builder {
             Killer::Native(_) => bail!("this mutant needs no guest"),
             Killer::Kvm(test) => {
                 let mut cargo = self.cargo(tree, "test");
-                cargo.args(["--no-run", "--package", &test.package]);
-                let binary = self.keep(&native::build_test(cargo, test)?, label)?;
+                cargo.arg("--no-run");
+                let binary = self.keep(&native::build(cargo, &test.binary)?.path, label)?;
                 let options = [&test.name, "--exact", "--ignored"];
                 Ok([
                     vec![binary],

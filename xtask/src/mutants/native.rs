@@ -1,67 +1,208 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Mutants that an ordinary test notices.
+//! Mutants that an ordinary or a model-checked test notices.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::patch::Test;
+use super::patch::{Binary, Patch, Test};
 use super::tree::Tree;
 use super::verdict::{self, Verdict};
-use crate::build;
+use crate::build::{self, Executable};
 use crate::host;
 use crate::job::Input;
+use crate::model;
 use crate::workspace;
 
 /// A test that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// The same where a model checker searches.
+const SEARCH_DEADLINE: Duration = Duration::from_secs(240);
+
+/// Optimises all that is not of the workspace, as cargo's configuration has it.
+const CHECKER_OPTIMISED: &str = r#"profile.release.package."*".opt-level=3"#;
+
 /// What is unused in a mutant is no news.
 pub(crate) const QUIET: &str = "-Awarnings";
 
-/// What `test` says about the tree as it now is; an error if the tree does not compile.
-pub(crate) fn try_test(tree: &Tree, target: &Path, test: &Test) -> Result<Verdict> {
-    let mut command = workspace::cargo();
-    command
-        .current_dir(tree.root())
-        .args(["test", "--quiet", "--no-run", "--package", &test.package])
-        .env("RUSTFLAGS", QUIET)
-        .env("CARGO_TARGET_DIR", target);
-    let binary = build_test(command, test)?;
-    let mut command = Command::new(binary);
-    command
-        .args([&test.name, "--exact"])
-        .current_dir(tree.root().join(&test.package));
-    let mut text = Vec::new();
-    let ended = host::run(
-        command,
-        Input::Empty,
-        &mut |_, data| text.extend_from_slice(data),
-        Some(DEADLINE),
-    )?;
-    Ok(verdict::of_rust_test(
-        &ended,
-        &String::from_utf8_lossy(&text),
-        &test.name,
-    ))
+/// A place to try mutants in: a tree of its own and what is built out of it.
+pub(crate) struct Workshop {
+    tree: Tree,
+    target: PathBuf,
+    kept: PathBuf,
+    unmutated: BTreeMap<Binary, Unmutated>,
 }
 
-/// Lets `cargo`, a prepared `cargo test --no-run`, build the binary that has the test.
-pub(crate) fn build_test(mut cargo: Command, test: &Test) -> Result<PathBuf> {
-    match &test.file {
+/// Tests that were built without a mutant.
+#[derive(Clone)]
+struct Unmutated {
+    path: PathBuf,
+    digest: u64,
+}
+
+/// What became of a test.
+#[derive(Debug)]
+pub(crate) struct Tried {
+    /// What it says.
+    pub(crate) verdict: Verdict,
+    /// How long it took to build.
+    pub(crate) build: Duration,
+    /// How long it ran.
+    pub(crate) run: Duration,
+}
+
+impl Workshop {
+    /// One in `folder` for mutants of the tree at `source`.
+    pub(crate) fn open(source: &Path, folder: &Path) -> Result<Self> {
+        let kept = folder.join("unmutated");
+        fs::create_dir_all(&kept)?;
+        Ok(Self {
+            tree: Tree::copy(source, &folder.join("tree"))?,
+            target: folder.join("target"),
+            kept,
+            unmutated: BTreeMap::new(),
+        })
+    }
+
+    /// What `test` says about the tree as it is; an error if that does not compile.
+    pub(crate) fn try_unmutated(&mut self, test: &Test) -> Result<Tried> {
+        let started = Instant::now();
+        let unmutated = self.unmutated(&test.binary)?;
+        let build = started.elapsed();
+        self.run(&unmutated.path, test, build)
+    }
+
+    /// What `test` says about the tree with `patch`; an error if that does not compile or makes
+    /// no difference to what is run.
+    pub(crate) fn try_mutant(&mut self, patch: &Patch, test: &Test) -> Result<Tried> {
+        let started = Instant::now();
+        let unmutated = self.unmutated(&test.binary).context("without it")?;
+        let _applied = self.tree.apply(patch)?;
+        let built = self.build(&test.binary)?;
+        ensure!(
+            !built.fresh,
+            "cargo finds nothing in it to build the test from"
+        );
+        ensure!(
+            digest(&built.path)? != unmutated.digest,
+            "it is no part of what its test runs"
+        );
+        self.run(&built.path, test, started.elapsed())
+    }
+
+    /// The tests without a mutant, built when they are first needed.
+    fn unmutated(&mut self, binary: &Binary) -> Result<Unmutated> {
+        if let Some(unmutated) = self.unmutated.get(binary) {
+            return Ok(unmutated.clone());
+        }
+        let built = self.build(binary)?;
+        let path = self.kept.join(self.unmutated.len().to_string());
+        keep(&built.path, &path)?;
+        let unmutated = Unmutated {
+            digest: digest(&path)?,
+            path,
+        };
+        self.unmutated.insert(binary.clone(), unmutated.clone());
+        Ok(unmutated)
+    }
+
+    /// Builds the tree as it now is.
+    fn build(&self, binary: &Binary) -> Result<Executable> {
+        let mut cargo = workspace::cargo();
+        cargo
+            .current_dir(self.tree.root())
+            .args(["test", "--quiet", "--no-run"])
+            // Nearly all of it is as it was for the mutant before, and nobody will debug it.
+            .env("CARGO_INCREMENTAL", "1")
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+        match binary.model {
+            None => {
+                cargo
+                    .env("RUSTFLAGS", QUIET)
+                    .env_remove("CARGO_ENCODED_RUSTFLAGS")
+                    .env("CARGO_TARGET_DIR", &self.target);
+            }
+            Some(model) => {
+                // The search itself, in the checker's crate, is what has to be fast; ours is what
+                // is compiled over and over.
+                cargo
+                    .args(["--release", "--config", CHECKER_OPTIMISED])
+                    .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+                model.choose(&mut cargo, &self.target, QUIET);
+            }
+        }
+        build(cargo, binary)
+    }
+
+    fn run(&self, program: &Path, test: &Test, build: Duration) -> Result<Tried> {
+        let mut command = Command::new(program);
+        command
+            .args([&test.name, "--exact"])
+            .current_dir(self.tree.root().join(&test.binary.package));
+        model::by_day(&mut command);
+        let (judge, deadline): (fn(&_, &_, &_) -> _, _) = match test.binary.model {
+            None => (verdict::of_rust_test, DEADLINE),
+            Some(_) => (verdict::of_model_test, SEARCH_DEADLINE),
+        };
+        let started = Instant::now();
+        let mut text = Vec::new();
+        let ended = host::run(
+            command,
+            Input::Empty,
+            &mut |_, data| text.extend_from_slice(data),
+            Some(deadline),
+        )?;
+        Ok(Tried {
+            verdict: judge(&ended, &String::from_utf8_lossy(&text), &test.name),
+            build,
+            run: started.elapsed(),
+        })
+    }
+}
+
+/// Lets `cargo`, a prepared `cargo test --no-run`, build the tests.
+pub(crate) fn build(mut cargo: Command, binary: &Binary) -> Result<Executable> {
+    cargo.args(["--package", &binary.package]);
+    match &binary.file {
         None => cargo.arg("--lib"),
         Some(file) => cargo.args(["--test", file]),
     };
     let built = build::executables(cargo)?;
     // A library's name has underscores where its package has hyphens.
-    let name = test
+    let name = binary
         .file
         .clone()
-        .unwrap_or_else(|| test.package.replace('-', "_"));
-    let binary = built.into_iter().find(|built| built.name == name);
-    binary
-        .map(|built| built.path)
-        .with_context(|| format!("{} has no such tests", test.package))
+        .unwrap_or_else(|| binary.package.replace('-', "_"));
+    built
+        .into_iter()
+        .find(|built| built.name == name)
+        .with_context(|| format!("{} has no such tests", binary.package))
+}
+
+/// Copies a program that a mutant's build will overwrite. Another process does it: were the copy
+/// open for writing here, what another workshop starts in that moment would inherit it, and the
+/// kernel starts no program that is open for writing.
+fn keep(program: &Path, copy: &Path) -> Result<()> {
+    let status = Command::new("cp")
+        .args([program, copy])
+        .stdin(Stdio::null())
+        .status()
+        .context("starting cp")?;
+    ensure!(status.success(), "cannot keep {}", copy.display());
+    Ok(())
+}
+
+/// Tells programs apart; equal for equal ones.
+fn digest(program: &Path) -> Result<u64> {
+    let content = fs::read(program).with_context(|| format!("reading {}", program.display()))?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&content);
+    Ok(hasher.finish())
 }

@@ -3,22 +3,29 @@
 //!
 //! ```text
 //! Mutant: what is broken
-//! Rule: the rule it breaks
+//! Rule: the rule it breaks, or the numbers of several
 //! Killed-by: native CRATE TEST            a unit test
 //! Killed-by: native CRATE/FILE TEST       a test in tests/FILE.rs
-//! Killed-by: lab CRATE/FILE TEST          the same, of those that need a KVM
+//! Killed-by: loom CRATE TEST              a test in tests/loom, run under Loom
+//! Killed-by: shuttle CRATE TEST           a test in tests/shuttle, run under Shuttle
+//! Killed-by: lab CRATE/FILE TEST          one in tests/FILE.rs that needs a KVM
 //! Killed-by: lab KERNEL                   a guest kernel
 //! Killed-by: lab KERNEL POINT             one of its points, by (part of) its name
 //! Hang: yes                               a hang counts as noticed
 //! ```
 //!
 //! with exactly one `Killed-by` and at most one `Hang`, followed by a unified diff of existing
-//! files.
+//! files. TEST is the whole name, such as `install::r01_first_install`. A test hangs when it takes
+//! minutes, and under a model checker also when an execution of it takes more steps than the
+//! checker allows; a deadlock that the checker finds is a failure like any other.
 
+use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::model::Model;
 
 /// The test that must fail.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,12 +46,21 @@ pub(crate) enum Killer {
 /// A test as cargo knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Test {
-    /// The package.
-    pub(crate) package: String,
-    /// The file of integration tests; none for a unit test of the library.
-    pub(crate) file: Option<String>,
+    /// What has it.
+    pub(crate) binary: Binary,
     /// The test's full name.
     pub(crate) name: String,
+}
+
+/// Tests that are built into one program.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Binary {
+    /// The model checker it is built for.
+    pub(crate) model: Option<Model>,
+    /// The package.
+    pub(crate) package: String,
+    /// The file of integration tests; none for the unit tests of the library.
+    pub(crate) file: Option<String>,
 }
 
 /// One mutant.
@@ -56,12 +72,55 @@ pub(crate) struct Patch {
     pub(crate) path: PathBuf,
     /// What is broken.
     pub(crate) mutant: String,
+    /// The rule that breaks.
+    pub(crate) rule: String,
     /// The test that must fail.
     pub(crate) killer: Killer,
     /// Whether a hang counts as a failure.
     pub(crate) hang: bool,
     /// The files it changes.
     pub(crate) files: Vec<PathBuf>,
+}
+
+impl Killer {
+    /// The test's full name; none where it is a guest kernel.
+    pub(crate) fn test_name(&self) -> Option<&str> {
+        match self {
+            Self::Native(test) | Self::Kvm(test) => Some(&test.name),
+            Self::Kernel { .. } => None,
+        }
+    }
+}
+
+/// As in the header.
+impl Display for Killer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Native(test) => match test.binary.model {
+                None => write!(f, "native {test}"),
+                Some(model) => {
+                    let name = model.name();
+                    write!(f, "{name} {} {}", test.binary.package, test.name)
+                }
+            },
+            Self::Kvm(test) => write!(f, "lab {test}"),
+            Self::Kernel { name, point: None } => write!(f, "lab {name}"),
+            Self::Kernel {
+                name,
+                point: Some(point),
+            } => write!(f, "lab {name} {point}"),
+        }
+    }
+}
+
+impl Display for Test {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let package = &self.binary.package;
+        match &self.binary.file {
+            None => write!(f, "{package} {}", self.name),
+            Some(file) => write!(f, "{package}/{file} {}", self.name),
+        }
+    }
 }
 
 /// All patches in `folder`, in the order of their names.
@@ -106,7 +165,6 @@ fn parse(path: &Path, text: &str) -> Result<Patch> {
         };
         ensure!(field.replace(value).is_none(), "header `{key}` twice");
     }
-    ensure!(rule.is_some(), "no header `Rule`");
     let hang = match hang.as_deref() {
         None => false,
         Some("yes") => true,
@@ -126,6 +184,7 @@ fn parse(path: &Path, text: &str) -> Result<Patch> {
             .into_owned(),
         path: path.to_owned(),
         mutant: mutant.context("no header `Mutant`")?,
+        rule: rule.context("no header `Rule`")?,
         killer: parse_killer(&killer.context("no header `Killed-by`")?)?,
         hang,
         files,
@@ -138,26 +197,59 @@ fn parse_killer(text: &str) -> Result<Killer> {
     let place = place
         .filter(|place| !place.is_empty())
         .context("`Killed-by` names no test")?;
-    let test = |package: &str, file: Option<&str>| -> Result<Test> {
+    let test = |model: Option<Model>, package: &str, file: Option<&str>| -> Result<Test> {
         let name = rest.context("`Killed-by` names no test")?;
         ensure!(!name.contains(' '), "test names have no spaces: `{name}`");
-        let (package, file) = (package.to_owned(), file.map(str::to_owned));
         Ok(Test {
-            package,
-            file,
+            binary: Binary {
+                model,
+                package: package.to_owned(),
+                file: file.map(str::to_owned),
+            },
             name: name.to_owned(),
         })
     };
+    let kind = kind.unwrap_or_default();
     Ok(match (kind, place.split_once('/')) {
-        (Some("native"), Some((package, file))) => Killer::Native(test(package, Some(file))?),
-        (Some("native"), None) => Killer::Native(test(place, None)?),
-        (Some("lab"), Some((package, file))) => Killer::Kvm(test(package, Some(file))?),
-        (Some("lab"), None) => Killer::Kernel {
+        ("native", Some((package, file))) => Killer::Native(test(None, package, Some(file))?),
+        ("native", None) => Killer::Native(test(None, place, None)?),
+        ("lab", Some((package, file))) => Killer::Kvm(test(None, package, Some(file))?),
+        ("lab", None) => Killer::Kernel {
             name: place.to_owned(),
             point: rest.map(str::to_owned),
         },
-        _ => bail!("`Killed-by` starts with `native` or `lab`, not `{text}`"),
+        (kind, split) => {
+            let model = Model::named(kind).with_context(|| {
+                format!(
+                    "`Killed-by` starts with `native`, `loom`, `shuttle` or `lab`, not `{text}`"
+                )
+            })?;
+            ensure!(
+                split.is_none(),
+                "`{kind}` names a package alone, not `{place}`"
+            );
+            Killer::Native(test(Some(model), place, Some(kind))?)
+        }
     })
+}
+
+#[cfg(test)]
+impl Patch {
+    /// One that a guest kernel kills, for tests.
+    pub(crate) fn sample(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: PathBuf::new(),
+            mutant: "m".to_owned(),
+            rule: "r".to_owned(),
+            killer: Killer::Kernel {
+                name: "k".to_owned(),
+                point: None,
+            },
+            hang: false,
+            files: Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -176,12 +268,15 @@ mod tests {
         parsed(&format!("Mutant: m\nRule: r\nKilled-by: {text}\n")).map(|patch| patch.killer)
     }
 
-    fn test(package: &str, file: Option<&str>, name: &str) -> Test {
-        let (package, name) = (package.to_owned(), name.to_owned());
+    fn test(model: Option<Model>, package: &str, file: Option<&str>, name: &str) -> Test {
+        let (package, file) = (package.to_owned(), file.map(str::to_owned));
         Test {
-            package,
-            file: file.map(str::to_owned),
-            name,
+            binary: Binary {
+                model,
+                package,
+                file,
+            },
+            name: name.to_owned(),
         }
     }
 
@@ -195,6 +290,7 @@ mod tests {
                 name: "lvtpc-mask".to_owned(),
                 path: "m/lvtpc-mask.patch".into(),
                 mutant: "no mask: ever".to_owned(),
+                rule: "Intel masks".to_owned(),
                 killer: Killer::Kernel {
                     name: "overflow".to_owned(),
                     point: None
@@ -206,27 +302,52 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_killer_is_read() {
-        let unit = test("vpmu", None, "lvtpc::tests::masked");
-        assert_eq!(
-            killer("native vpmu lvtpc::tests::masked").unwrap(),
-            Killer::Native(unit)
-        );
-        let file = test("vpmu", Some("rules"), "r1");
-        assert_eq!(
-            killer("native vpmu/rules r1").unwrap(),
-            Killer::Native(file)
-        );
-        let kvm = test("vmm", Some("kvm_exits"), "halts");
-        assert_eq!(killer("lab vmm/kvm_exits halts").unwrap(), Killer::Kvm(kvm));
-        let point = Some("the mask is set".to_owned());
-        assert_eq!(
-            killer("lab overflow the mask is set").unwrap(),
-            Killer::Kernel {
-                name: "overflow".to_owned(),
-                point
-            }
-        );
+    fn every_kind_of_killer_is_read_and_printed_as_it_was() {
+        let kernel = |point: Option<&str>| Killer::Kernel {
+            name: "overflow".to_owned(),
+            point: point.map(str::to_owned),
+        };
+        for (text, wanted) in [
+            (
+                "native vpmu lvtpc::tests::masked",
+                Killer::Native(test(None, "vpmu", None, "lvtpc::tests::masked")),
+            ),
+            (
+                "native vpmu/rules r1",
+                Killer::Native(test(None, "vpmu", Some("rules"), "r1")),
+            ),
+            (
+                "loom vcpu-call call::d2",
+                Killer::Native(test(
+                    Some(Model::Loom),
+                    "vcpu-call",
+                    Some("loom"),
+                    "call::d2",
+                )),
+            ),
+            (
+                "shuttle vpmu hotplug::r23",
+                Killer::Native(test(
+                    Some(Model::Shuttle),
+                    "vpmu",
+                    Some("shuttle"),
+                    "hotplug::r23",
+                )),
+            ),
+            (
+                "lab vmm/kvm_exits halts",
+                Killer::Kvm(test(None, "vmm", Some("kvm_exits"), "halts")),
+            ),
+            ("lab overflow", kernel(None)),
+            (
+                "lab overflow the mask is set",
+                kernel(Some("the mask is set")),
+            ),
+        ] {
+            let found = killer(text).unwrap();
+            assert_eq!(found, wanted);
+            assert_eq!(found.to_string(), text);
+        }
     }
 
     #[test]
@@ -244,7 +365,15 @@ mod tests {
             ),
             (
                 "Mutant: m\nRule: r\nKilled-by: vpmu x\n",
-                "starts with `native` or `lab`",
+                "starts with `native`, `loom`, `shuttle` or `lab`",
+            ),
+            (
+                "Mutant: m\nRule: r\nKilled-by: loom vpmu/loom x\n",
+                "`loom` names a package alone",
+            ),
+            (
+                "Mutant: m\nRule: r\nKilled-by: shuttle vpmu\n",
+                "names no test",
             ),
             (
                 "Mutant: m\nRule: r\nKilled-by: native vpmu\n",

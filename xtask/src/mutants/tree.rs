@@ -123,7 +123,6 @@ fn sync(from: &Path, to: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::patch::Killer;
     use super::*;
 
     struct Fixture {
@@ -163,15 +162,9 @@ mod tests {
             );
             fs::write(&path, diff).unwrap();
             Patch {
-                name: "m".to_owned(),
                 path,
-                mutant: "m".to_owned(),
-                killer: Killer::Kernel {
-                    name: "k".to_owned(),
-                    point: None,
-                },
-                hang: false,
                 files: vec!["src/a.rs".into()],
+                ..Patch::sample("m")
             }
         }
     }

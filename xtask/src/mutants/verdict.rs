@@ -11,6 +11,12 @@ const NOT_REPORTED: &str = "# not reported";
 /// What stands in the place of a point when the kernel's run itself went wrong.
 const WHOLE_RUN: &str = "(the run as a whole)";
 
+/// What Loom and Shuttle say of an execution that has no end in sight.
+const TOO_MANY_STEPS: [&str; 2] = [
+    "Model exceeded maximum number of branches",
+    "exceeded max_steps bound",
+];
+
 /// What a test says about the code it was run on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -40,6 +46,16 @@ pub(crate) fn of_rust_test(ended: &Ended, output: &str, name: &str) -> Verdict {
     } else {
         Verdict::Fails
     }
+}
+
+/// The same of a test that a model checker runs: one that never ends is not waited for.
+pub(crate) fn of_model_test(ended: &Ended, output: &str, name: &str) -> Verdict {
+    let verdict = of_rust_test(ended, output, name);
+    let endless = TOO_MANY_STEPS.iter().any(|words| output.contains(words));
+    if verdict == Verdict::Fails && endless {
+        return Verdict::Hangs;
+    }
+    verdict
 }
 
 /// The verdict of the guest harness, which was given the kernel `name` alone. It prints
@@ -102,6 +118,20 @@ mod tests {
             of_rust_test(&FINE, none, "a::b"),
             Verdict::Unclear(_)
         ));
+    }
+
+    #[test]
+    fn an_execution_without_an_end_is_a_hang_under_a_model_checker() {
+        let failed = Ended::Exit(Exit::Code(101));
+        let output = |what: &str| format!("\nrunning 1 test\ntest a ... FAILED\n{what}\n");
+        let verdict = |what: &str| of_model_test(&failed, &output(what), "a");
+        assert_eq!(verdict("deadlock; threads = [..]"), Verdict::Fails);
+        let loom = "Model exceeded maximum number of branches. This is often caused by";
+        assert_eq!(verdict(loom), Verdict::Hangs);
+        let shuttle = "exceeded max_steps bound 1000000. this might be caused by";
+        assert_eq!(verdict(shuttle), Verdict::Hangs);
+        assert_eq!(of_model_test(&FINE, &output(loom), "a"), Verdict::Passes);
+        assert_eq!(of_rust_test(&failed, &output(loom), "a"), Verdict::Fails);
     }
 
     fn kernel(code: u8, output: &str, point: Option<&str>) -> Verdict {
