@@ -26,7 +26,7 @@ impl fmt::Display for EventId {
 ///
 /// Told on the vCPU's thread, between exit and entry, when all locks are released.
 pub trait Owner: Send + Sync {
-    /// Something happened to `event`.
+    /// Something happened to `event`, or to one that was inherited from it.
     fn notify(&self, event: EventId, notice: Notice);
 }
 
@@ -45,6 +45,9 @@ pub struct Event {
 
 pub(super) struct EventCore {
     pub(super) id: EventId,
+    /// The event at the top of its family, which is the one that users know: itself, if it was not
+    /// inherited.
+    pub(super) top: EventId,
     pub(super) attr: Attr,
     /// Counts only while its task runs on this vCPU.
     pub(super) filter: Option<VcpuId>,

@@ -132,8 +132,10 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
                 return Err(PerfError::NoSuchTask);
             }
             let call = || Call::Exit(task.clone(), Arc::clone(&ctx));
+            let here = by.here();
             self.on_context(&ctx, None, by, call, |inner| {
-                inner.close_traps();
+                let dropped = inner.close_traps();
+                self.tell(here, Some(task.id()), None, Step::TrapsDropped(dropped));
                 bury(inner, &ctx, task);
             });
             let ended = members(&ctx, |_| true);

@@ -164,8 +164,10 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
                 Some(leader.index)
             }
         };
+        let id = self.new_event_id();
         let core = Arc::new(EventCore {
-            id: self.new_event_id(),
+            id,
+            top: id,
             attr: open.attr,
             filter,
             parent: None,
@@ -356,6 +358,7 @@ pub(super) fn inherited<C: Clock, O: PerfObserver>(
 ) -> Event {
     let core = Arc::new(EventCore {
         id: perf.new_event_id(),
+        top: parent.id,
         attr: Attr {
             disabled: !on,
             ..parent.attr

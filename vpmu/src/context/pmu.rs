@@ -120,7 +120,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
     pub(super) fn notify(&mut self) {
         for (core, notice) in self.due.drain(..) {
             if let Some(owner) = &core.owner {
-                owner.notify(core.id, notice);
+                owner.notify(core.top, notice);
             }
         }
     }

@@ -26,7 +26,7 @@ use crate::sync::{Ordering, Tally};
 pub struct Trap {
     /// The task that was current when the event overflowed.
     pub task: TaskId,
-    /// The event.
+    /// The event; for an inherited one, that which it was inherited from.
     pub event: EventId,
     /// Address of the first overflow since the last trap of this event; 0 if there was none, or if
     /// the event must not show it.
@@ -113,7 +113,7 @@ impl Ctx {
         add(&entry.core.traps.sent, 1);
         let trap = Trap {
             task,
-            event: entry.core.id,
+            event: entry.core.top,
             addr,
             data: entry.core.attr.sigtrap.unwrap_or_default(),
         };
