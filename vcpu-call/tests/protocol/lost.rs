@@ -3,9 +3,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
-use vcpu_call::{NotRun, Vcpu};
+use vcpu_call::{NotRun, Vcpu, VcpuId};
 
 use crate::rig::{Numbers, ONE, ZERO, call, ends, online, told};
 
@@ -85,16 +86,9 @@ fn a_panicking_thread_loses_its_calls() {
 }
 
 /// vCPU 0 leaves a call to vCPU 1 by a panic in what it serves meanwhile. Then the answer comes.
-fn leave_a_call(
-    calls: &Numbers,
-    kicks: &mpsc::Receiver<vcpu_call::VcpuId>,
-    zero: &mut Vcpu<u32, u32>,
-) {
-    let caller = {
-        let caller = call(calls, ZERO, 1);
-        assert_eq!(kicks.recv(), Ok(ZERO));
-        caller
-    };
+fn leave_a_call(calls: &Numbers, kicks: &mpsc::Receiver<VcpuId>, zero: &mut Vcpu<u32, u32>) {
+    let caller = call(calls, ZERO, 1);
+    assert_eq!(kicks.recv(), Ok(ZERO));
     falls(|| {
         let _ = zero.call(ONE, 10, fall);
     });
@@ -103,38 +97,51 @@ fn leave_a_call(
 }
 
 #[test]
-fn a_late_answer_is_not_taken_for_the_next_one() {
+fn an_answer_before_the_next_call_is_not_taken_for_its_own() {
     ends(|| {
         let (ipi, kicks) = told();
         let calls = Numbers::new(2, ipi);
         let (mut zero, mut one) = (online(&calls, ZERO), online(&calls, ONE));
-
         leave_a_call(&calls, &kicks, &mut zero);
-        assert_eq!(
-            one.serve(|n| n + 1),
-            1,
-            "answered before the next call begins"
-        );
+        assert_eq!(one.serve(|n| n + 1), 1);
         let target = thread::spawn(move || {
             kicks.recv().unwrap();
-            one.serve(|n| n + 1);
-            (one, kicks)
+            one.serve(|n| n + 1)
         });
         assert_eq!(zero.call(ONE, 20, |n| n), Ok(21));
-        let (mut one, kicks) = target.join().unwrap();
+        assert_eq!(target.join().unwrap(), 1);
+    });
+}
 
+/// vCPU 1 answers the call that was left while the next one is under way, and vCPU 2 answers that
+/// one only after vCPU 0 went on waiting.
+#[test]
+fn an_answer_during_the_next_call_is_not_taken_for_its_own() {
+    const TWO: VcpuId = VcpuId(2);
+    ends(|| {
+        let target: Arc<OnceLock<Mutex<Vcpu<u32, u32>>>> = Arc::default();
+        let (kick, kicks) = mpsc::channel();
+        let ipi = {
+            let target = Arc::clone(&target);
+            move |id| {
+                if id == TWO {
+                    let mut one = target.get().unwrap().lock().unwrap();
+                    assert_eq!(one.serve(|n| n + 1), 1);
+                }
+                kick.send(id).unwrap();
+            }
+        };
+        let calls = Numbers::new(3, ipi);
+        let (mut zero, mut two) = (online(&calls, ZERO), online(&calls, TWO));
+        assert!(target.set(Mutex::new(online(&calls, ONE))).is_ok());
         leave_a_call(&calls, &kicks, &mut zero);
-        let target = thread::spawn(move || {
-            kicks.recv().unwrap();
-            let mut order = Vec::new();
-            one.serve(|n| {
-                order.push(n);
-                n + 1
-            });
-            order
+        let other = thread::spawn(move || {
+            assert_eq!(kicks.recv(), Ok(TWO));
+            assert_eq!(call(&calls, ZERO, 5).join().unwrap(), Ok(6));
+            two.serve(|n| n + 2)
         });
-        assert_eq!(zero.call(ONE, 30, |n| n), Ok(31), "answered after it began");
-        assert_eq!(target.join().unwrap(), [10, 30]);
+        assert_eq!(zero.call(TWO, 20, |n| n + 1), Ok(22));
+        assert_eq!(other.join().unwrap(), 1);
     });
 }
 

@@ -23,6 +23,24 @@ fn a_wake_that_came_earlier_counts() {
 }
 
 #[test]
+fn a_wake_while_it_serves_is_for_the_next_time() {
+    ends(|| {
+        let (ipi, kicks) = told();
+        let calls = Numbers::new(1, ipi);
+        let mut vcpu = online(&calls, ZERO);
+        let waker = vcpu.waker();
+        let caller = call(&calls, ZERO, 1);
+        kicks.recv().unwrap();
+        vcpu.park(|n| {
+            waker.wake();
+            n
+        });
+        vcpu.park(|_| panic!("nobody calls"));
+        assert_eq!(caller.join().unwrap(), Ok(1));
+    });
+}
+
+#[test]
 fn a_call_eats_no_wake() {
     ends(|| {
         let (ipi, kicks) = told();
