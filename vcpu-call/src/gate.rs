@@ -6,7 +6,8 @@
 //! - The word is [`FREE`], [`HELD`], or [`AWAITED`]: held, and whoever leaves must look at the
 //!   queue.
 //! - A waiter stands in the queue from before it first sleeps until it has entered or given up.
-//!   It tries to enter under the queue's lock, and leaves `AWAITED` behind if it fails.
+//!   It tries to enter under the queue's lock, and leaves `AWAITED` behind either way: if it fails,
+//!   for itself; if it enters, for those behind it, should there be any.
 //! - Whoever leaves wakes the first in the queue. That one stays there, in case somebody else enters
 //!   before it: then `AWAITED` makes that one wake it again.
 
@@ -120,10 +121,6 @@ impl Place<'_> {
             return false;
         }
         queue.remove(self.ticket);
-        if queue.waiters.is_empty() {
-            // Nobody can have lined up meanwhile.
-            self.gate.word.store(HELD, Ordering::Relaxed);
-        }
         true
     }
 }

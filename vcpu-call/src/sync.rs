@@ -53,10 +53,6 @@ impl AtomicU8 {
         Self(imp::atomic::AtomicU8::new(value))
     }
 
-    pub(crate) fn store(&self, value: u8, order: Ordering) {
-        self.0.store(value, order);
-    }
-
     pub(crate) fn swap(&self, value: u8, order: Ordering) -> u8 {
         self.0.swap(value, order)
     }

@@ -108,23 +108,24 @@ fn spurious_returns_of_park_are_no_entry() {
     });
 }
 
-/// A waiter leaves by a panic in what it served; the wake that comes for it belongs to the next.
-#[test]
-fn a_waiter_that_panics_leaves_its_place() {
-    ends(|| {
+/// A waiter, first in the queue, leaves by a panic in what it serves; another waits behind it. The
+/// gate is left before or after that.
+fn a_waiter_panics(gate_is_left_first: bool) {
+    ends(move || {
         let (ipi, kicks) = told();
         let calls = Numbers::new(1, ipi);
         let gate = ServingGate::new();
-        let inside = gate.enter(&mut calls.outside());
+        let mut inside = Some(gate.enter(&mut calls.outside()));
         let vcpu = online(&calls, ZERO);
         let (parked, parks) = mpsc::channel();
+        let (go, gone) = mpsc::channel();
         thread::scope(|threads| {
             let falling = threads.spawn({
-                let parked = parked.clone();
-                let gate = &gate;
+                let (parked, gate) = (parked.clone(), &gate);
                 move || {
                     let mut vcpu = Parker(vcpu, |vcpu: &mut Vcpu<u32, u32>| {
                         parked.send(()).unwrap();
+                        gone.recv().unwrap();
                         vcpu.park(|_| std::panic::resume_unwind(Box::new("on purpose")));
                     });
                     catch_unwind(AssertUnwindSafe(|| drop(gate.enter(&mut vcpu)))).is_err()
@@ -139,14 +140,29 @@ fn a_waiter_that_panics_leaves_its_place() {
                 drop(gate.enter(&mut me));
             });
             parks.recv().unwrap();
+
             let caller = call(&calls, ZERO, 1);
             kicks.recv().unwrap();
+            if gate_is_left_first {
+                inside = None;
+            }
+            go.send(()).unwrap();
             assert!(falling.join().unwrap());
             assert!(caller.join().unwrap().is_err());
             drop(inside);
             patient.join().unwrap();
         });
     });
+}
+
+#[test]
+fn a_waiter_that_panics_leaves_its_place() {
+    a_waiter_panics(false);
+}
+
+#[test]
+fn a_waiter_that_panics_passes_its_wake_on() {
+    a_waiter_panics(true);
 }
 
 #[test]

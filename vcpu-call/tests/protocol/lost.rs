@@ -61,6 +61,7 @@ fn a_panic_in_a_served_function_loses_that_call() {
             Err(NotRun::Lost),
             "before the vCPU is dropped"
         );
+        assert!(vcpu.pending(), "the other one waits");
         assert_eq!(vcpu.serve(|n| n), 1);
         assert_eq!(second.join().unwrap(), Ok(2));
     });
