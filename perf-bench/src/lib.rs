@@ -5,11 +5,12 @@
 //! to a guest's task. The two are not of one kind: ours is called as a library, Linux by a system
 //! call, and every row says so ([`row::Kind`]). The figures are what a VMM would pay for either.
 //!
-//! [`measure`] times things that take turns, [`linux`] and [`baseline`] are peers, [`running`] and
-//! [`kick`] make vCPU threads without KVM, [`rows`] says what is measured. Nothing here needs
-//! privileges, and no figure fails anything.
+//! [`measure`] times things that take turns, [`engine`] sets up ours, [`linux`] and [`baseline`] are
+//! peers, [`running`] and [`kick`] make vCPU threads without KVM, [`rows`] says what is measured.
+//! Nothing here needs privileges, and no figure fails anything.
 
 pub mod baseline;
+pub mod engine;
 pub mod kick;
 pub mod linux;
 pub mod measure;

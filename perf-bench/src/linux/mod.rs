@@ -21,6 +21,9 @@ use perf_event_open_sys::bindings::{
 pub use keepalive::Keepalive;
 pub use trap::{Trap, Trigger};
 
+/// Between two overflows of what samples but is not to overflow: a second, of a task clock.
+pub const PERIOD: u64 = 1_000_000_000;
+
 /// Why Linux does not do what is asked of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -80,13 +83,13 @@ impl Event {
         )
     }
 
-    /// A task clock that samples every second, disabled. Only what samples can be refreshed.
+    /// A task clock that samples every [`PERIOD`], disabled. Only what samples can be refreshed.
     ///
     /// # Errors
     /// When the kernel refuses it.
     pub fn sampling_task_clock(target: Target) -> Result<Self, Error> {
         let mut attributes = attributes(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_TASK_CLOCK);
-        attributes.__bindgen_anon_1.sample_period = 1_000_000_000;
+        attributes.__bindgen_anon_1.sample_period = PERIOD;
         attributes.set_disabled(1);
         Self::open(attributes, target)
     }

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The rows: what is measured beside what, a family a file.
 
+mod events;
 mod kicks;
+mod running;
+mod scale;
+mod switches;
 
-use crate::linux::Keepalive;
-use crate::measure::{Failure, Method};
-use crate::row::Row;
+use crate::linux::{self, Keepalive};
+use crate::measure::{Failure, Method, Side, medians};
+use crate::row::{Kind, Row};
 use crate::threads::{self, Cpus};
 
 /// What all rows are measured with. Made on the measuring thread, which it pins.
@@ -66,7 +70,76 @@ pub const ALL: &[Bench] = &[
         name: "kick-asleep",
         run: kicks::asleep,
     },
+    Bench {
+        name: "open-close-own",
+        run: events::open_close_own,
+    },
+    Bench {
+        name: "open-close-blocked",
+        run: events::open_close_blocked,
+    },
+    Bench {
+        name: "open-close-running",
+        run: running::open_close,
+    },
+    Bench {
+        name: "enable-disable-blocked",
+        run: events::enable_disable,
+    },
+    Bench {
+        name: "refresh-own",
+        run: events::refresh_own,
+    },
+    Bench {
+        name: "read-own",
+        run: events::read_own,
+    },
+    Bench {
+        name: "overflow-to-trap",
+        run: events::overflow_to_trap,
+    },
+    Bench {
+        name: "switch-0",
+        run: switches::without_events,
+    },
+    Bench {
+        name: "switch-1",
+        run: switches::with_one,
+    },
+    Bench {
+        name: "switch-8",
+        run: switches::with_eight,
+    },
+    Bench {
+        name: "scale-tasks",
+        run: scale::tasks,
+    },
+    Bench {
+        name: "scale-vcpus",
+        run: scale::vcpus,
+    },
 ];
+
+/// Ours in turn with Linux doing the same, if it does that here.
+fn beside_linux(
+    name: &'static str,
+    setting: &Setting,
+    ours: Side<'_>,
+    theirs: Result<Side<'_>, linux::Error>,
+    against: &str,
+) -> Result<Row, Failure> {
+    let (value, peer) = match theirs {
+        Ok(theirs) => {
+            let [value, peer] = medians(setting.method, &mut [ours, theirs])?;
+            (value, Ok(peer))
+        }
+        Err(why) => {
+            let [value] = medians(setting.method, &mut [ours])?;
+            (value, Err(why.to_string()))
+        }
+    };
+    Ok(Row::new(name, value, peer, against, Kind::SystemCall))
+}
 
 #[cfg(test)]
 mod tests {

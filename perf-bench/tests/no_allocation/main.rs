@@ -2,6 +2,7 @@
 //! What is done over and over on a vCPU's thread allocates nothing once it is warm.
 
 mod allocator;
+mod engine;
 
 use std::hint::black_box;
 use std::thread;
