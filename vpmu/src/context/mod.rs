@@ -3,6 +3,7 @@
 
 pub mod announce;
 mod attr;
+mod audit;
 mod call;
 mod cpu;
 mod ctx;
@@ -26,6 +27,7 @@ mod task;
 mod threads;
 
 pub use attr::{Attr, Target};
+pub use audit::Violation;
 pub use call::{Caller, PerfCall, PerfReply};
 pub use cpu::{Armed, Cpu, Leaves};
 pub use error::PerfError;
