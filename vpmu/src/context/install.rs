@@ -226,13 +226,15 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         let mut round = 0;
         loop {
             round += 1;
+            let place = task.place();
+            // After the look, so that an observer stands between the two.
             self.tell(
                 by.here(),
                 Some(task.id()),
                 Some(event.id()),
                 Step::Round(round),
             );
-            match self.call_task(event, task, by) {
+            match self.call_task(event, task, place, by) {
                 Found::Installed => return Ok(()),
                 Found::Exited => return Err(PerfError::NoSuchTask),
                 Found::NotCurrent => {}
@@ -253,9 +255,15 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     }
 
     /// Installs on the vCPU that the task is current on, if it is current anywhere.
-    fn call_task(&self, event: &Event, task: &Task, by: &mut impl Caller) -> Found {
+    fn call_task(
+        &self,
+        event: &Event,
+        task: &Task,
+        mut place: Place,
+        by: &mut impl Caller,
+    ) -> Found {
         loop {
-            let Place::Current(vcpu) = task.place() else {
+            let Place::Current(vcpu) = place else {
                 return Found::NotCurrent;
             };
             match self.send(vcpu, Call::Install(event.clone()), Some(event), by) {
@@ -266,6 +274,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
                 None => return Found::NotCurrent,
                 Some(Reply::Moved) => self.retry(event, Retry::Moved, by),
             }
+            place = task.place();
         }
     }
 

@@ -7,14 +7,16 @@
 
 #![allow(dead_code, reason = "each test binary uses its part of the rig")]
 
+pub(crate) mod ground;
+
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use vcpu_call::{NotRun, Park, VcpuId, Waker};
 use vpmu::context::{
     Attr, Caller, Cpu, Event, Leaves, Open, Perf, PerfCall, PerfConfig, PerfError, PerfObserver,
-    PerfReply, Reading, Record, Step, Target, Task, Trap,
+    PerfReply, Reading, Record, State, Step, Target, Task, Trap,
 };
 use vpmu::source::script::ScriptSource;
 use vpmu::{EventConfig, EventSelect, Nanos};
@@ -41,22 +43,54 @@ pub(crate) fn trapping(period: u64, data: u64) -> Attr {
 pub(crate) type Clock = Box<dyn Fn() -> Nanos + Send + Sync>;
 pub(crate) type RigCpu = Cpu<ScriptSource, Clock, Arc<Log>>;
 pub(crate) type RigPerf = Perf<Clock, Arc<Log>>;
-/// What happens before a call is run: gets the rig and the vCPU that is called.
+/// What happens before or after a call is run: gets the rig and the vCPU that is called.
 pub(crate) type Script = Box<dyn FnOnce(&mut Rig, VcpuId)>;
+
+/// More retries than any test has any use for: one that makes them would hang.
+const TOO_MANY_RETRIES: usize = 10_000;
+
+/// What happens when a step is told. No lock of the engine may be held then.
+type Hook = (Step, Box<dyn FnOnce() + Send>);
 
 /// Every step that the engine told.
 #[derive(Default)]
-pub(crate) struct Log(Mutex<Vec<Record>>);
+pub(crate) struct Log {
+    records: Mutex<Vec<Record>>,
+    hook: Mutex<Option<Hook>>,
+    retries: AtomicUsize,
+}
 
 impl PerfObserver for Log {
     fn record(&self, record: &Record) {
-        self.0.lock().unwrap().push(*record);
+        self.records.lock().unwrap().push(*record);
+        if let Step::Retry(_) = record.step {
+            let retries = self.retries.fetch_add(1, Ordering::Relaxed);
+            assert!(retries < TOO_MANY_RETRIES, "it would try for ever");
+        }
+        let hook = self
+            .hook
+            .lock()
+            .unwrap()
+            .take_if(|(step, _)| *step == record.step);
+        if let Some((_, happens)) = hook {
+            happens();
+        }
     }
 }
 
 impl Log {
+    /// Lets `happens` happen the next time that `step` is told.
+    pub(crate) fn at(&self, step: Step, happens: impl FnOnce() + Send + 'static) {
+        *self.hook.lock().unwrap() = Some((step, Box::new(happens)));
+    }
+
     pub(crate) fn records(&self) -> Vec<Record> {
-        self.0.lock().unwrap().clone()
+        self.records.lock().unwrap().clone()
+    }
+
+    /// All but the first `seen` records.
+    pub(crate) fn since(&self, seen: usize) -> Vec<Record> {
+        self.records.lock().unwrap()[seen..].to_vec()
     }
 
     pub(crate) fn steps(&self) -> Vec<Step> {
@@ -67,7 +101,8 @@ impl Log {
     }
 
     pub(crate) fn clear(&self) {
-        self.0.lock().unwrap().clear();
+        self.records.lock().unwrap().clear();
+        self.retries.store(0, Ordering::Relaxed);
     }
 
     /// How many steps are like this.
@@ -93,6 +128,8 @@ pub(crate) struct Rig {
     time: Arc<AtomicU64>,
     /// Runs before each call, one script a call.
     script: VecDeque<Script>,
+    /// Runs between each call and its answer, one script a call.
+    epilogue: VecDeque<Script>,
     /// The vCPU whose thread asks; none for the host's.
     pub(crate) here: Option<VcpuId>,
     /// Calls to these are refused, as of a vCPU whose thread is not there.
@@ -123,6 +160,7 @@ impl Rig {
             log,
             time,
             script: VecDeque::new(),
+            epilogue: VecDeque::new(),
             here: None,
             deaf: Vec::new(),
         };
@@ -142,8 +180,15 @@ impl Rig {
         self.script.push_back(Box::new(script));
     }
 
+    /// Lets `script` happen after the next call that has none yet was run, before the caller gets
+    /// the answer.
+    pub(crate) fn after_call(&mut self, script: impl FnOnce(&mut Self, VcpuId) + 'static) {
+        self.epilogue.push_back(Box::new(script));
+    }
+
+    /// Scripts that have not happened.
     pub(crate) fn script_left(&self) -> usize {
-        self.script.len()
+        self.script.len() + self.epilogue.len()
     }
 
     pub(crate) fn pass(&self, nanos: u64) {
@@ -259,6 +304,10 @@ impl Rig {
         self.perf.clone().read(event, self).unwrap()
     }
 
+    pub(crate) fn state(&self, event: &Event) -> State {
+        self.perf.status(event).unwrap().state
+    }
+
     pub(crate) fn count_of(&mut self, event: &Event) -> u64 {
         self.read(event).unwrap().count
     }
@@ -298,9 +347,13 @@ impl Caller for Rig {
         if self.deaf.contains(&target) {
             return Err(NotRun::Offline);
         }
-        match self.cpus.get_mut(target.index()) {
-            Some(Some(cpu)) => Ok(cpu.run(call)),
-            _ => Err(NotRun::Offline),
+        let reply = match self.cpus.get_mut(target.index()) {
+            Some(Some(cpu)) => cpu.run(call),
+            _ => return Err(NotRun::Offline),
+        };
+        if let Some(script) = self.epilogue.pop_front() {
+            script(self, target);
         }
+        Ok(reply)
     }
 }
