@@ -25,6 +25,7 @@ mod slots;
 mod switch;
 mod task;
 mod threads;
+mod trace;
 
 pub use attr::{Attr, Target};
 pub use audit::Violation;
@@ -41,3 +42,4 @@ pub use read::{Reading, Status};
 pub use sigtrap::{Trap, TrapCounts};
 pub use task::{Task, TaskId};
 pub use threads::{HostThread, PerfCalls, VcpuThread};
+pub use trace::ChromeTrace;

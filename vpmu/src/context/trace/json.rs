@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The format: a JSON object whose `traceEvents` are slices, instants and the names of tracks.
+//!
+//! All that is written is numbers and words from this file, so nothing has to be escaped.
+
+use core::fmt;
+use std::collections::BTreeSet;
+use std::io::{self, BufWriter, Write};
+
+use super::slices::{End, Lane, Slice, Track};
+use crate::Nanos;
+use crate::context::{EventId, Leaves, Record, Retry, Step, TaskId};
+use crate::source::MAX_SLOTS;
+
+/// A trace that is being written.
+pub(super) struct Json<W: Write> {
+    out: BufWriter<W>,
+    first: bool,
+    /// What to name at the end; `None` is the threads that are no vCPU's.
+    used: BTreeSet<Option<Track>>,
+}
+
+/// A word, and a number that belongs to it.
+#[derive(Clone, Copy)]
+struct Name(&'static str, Option<u64>);
+
+/// A time in microseconds.
+struct Micros(Nanos);
+
+/// What an event tells beside its name.
+#[derive(Clone, Copy)]
+enum Arg {
+    Absent,
+    Number(u64),
+    Word(Name),
+    True,
+}
+
+type Field = (&'static str, Arg);
+
+const NOTHING: Field = ("", Arg::Absent);
+
+impl<W: Write> Json<W> {
+    pub(super) fn begin(out: W) -> io::Result<Self> {
+        let mut out = BufWriter::new(out);
+        out.write_all(b"{\"traceEvents\":[")?;
+        Ok(Self {
+            out,
+            first: true,
+            used: BTreeSet::new(),
+        })
+    }
+
+    pub(super) fn slice(&mut self, slice: &Slice) -> io::Result<()> {
+        let (task, event) = (task(slice.task), event(slice.event));
+        let name = match slice.track.1 {
+            Lane::Task => Name("task", slice.task.map(|task| task.0)),
+            Lane::Counter(_) => Name("event", slice.event.map(|event| event.0)),
+        };
+        let ended = match slice.end {
+            End::Open(_) => ("open", Arg::True),
+            End::Left(_, leaves) => ("leaves", leaves_as(leaves)),
+            End::Off(_) => NOTHING,
+        };
+        let begin = Micros(slice.begin);
+        let lasted = slice.end.time().0.saturating_sub(slice.begin.0);
+        let lasted = Micros(Nanos(lasted));
+        let head = format_args!(r#""name":"{name}","ph":"X","ts":{begin},"dur":{lasted}"#);
+        let track = Some(slice.track);
+        self.used.insert(track);
+        self.event(head, track, &[task, event, ended])
+    }
+
+    /// Writes a step that takes no time. Those that begin or end a slice are none.
+    pub(super) fn instant(&mut self, record: &Record) -> io::Result<()> {
+        let Some((name, detail)) = instant(record.step) else {
+            return Ok(());
+        };
+        let time = Micros(record.time);
+        let head = format_args!(r#""name":"{name}","ph":"i","s":"t","ts":{time}"#);
+        let track = record.vcpu.map(|vcpu| (vcpu, Lane::Task));
+        self.used.insert(track);
+        self.event(
+            head,
+            track,
+            &[task(record.task), event(record.event), detail],
+        )
+    }
+
+    pub(super) fn finish(mut self, dropped: u64) -> io::Result<()> {
+        let mut named = 0;
+        for track in core::mem::take(&mut self.used) {
+            let process = process_id(track);
+            if named != process {
+                named = process;
+                let name = match track {
+                    None => Name("host", None),
+                    Some((vcpu, _)) => Name("vCPU", Some(u64::from(vcpu.0))),
+                };
+                self.meta("process_name", track, ("name", Arg::Word(name)))?;
+                let place = ("sort_index", Arg::Number(process));
+                self.meta("process_sort_index", track, place)?;
+            }
+            let name = match track {
+                None => Name("threads", None),
+                Some((_, Lane::Task)) => Name("task", None),
+                Some((_, Lane::Counter(slot))) => Name("counter", Some(wide(slot))),
+            };
+            self.meta("thread_name", track, ("name", Arg::Word(name)))?;
+            let place = ("sort_index", Arg::Number(lane(track)));
+            self.meta("thread_sort_index", track, place)?;
+        }
+        writeln!(
+            self.out,
+            "\n],\"displayTimeUnit\":\"ns\",\"otherData\":{{\"dropped\":{dropped}}}}}"
+        )?;
+        self.out.flush()
+    }
+
+    fn meta(&mut self, what: &str, track: Option<Track>, field: Field) -> io::Result<()> {
+        let head = format_args!(r#""name":"{what}","ph":"M""#);
+        self.event(head, track, &[field])
+    }
+
+    /// One event a line.
+    fn event(
+        &mut self,
+        head: fmt::Arguments<'_>,
+        track: Option<Track>,
+        fields: &[Field],
+    ) -> io::Result<()> {
+        let between = if self.first { "" } else { "," };
+        self.first = false;
+        let (pid, tid) = (process_id(track), thread_id(track));
+        write!(
+            self.out,
+            "{between}\n{{{head},\"pid\":{pid},\"tid\":{tid},\"args\":{{"
+        )?;
+        let mut between = "";
+        for (key, arg) in fields {
+            match arg {
+                Arg::Absent => continue,
+                Arg::Number(number) => write!(self.out, r#"{between}"{key}":{number}"#)?,
+                Arg::Word(word) => write!(self.out, r#"{between}"{key}":"{word}""#)?,
+                Arg::True => write!(self.out, r#"{between}"{key}":true"#)?,
+            }
+            between = ",";
+        }
+        self.out.write_all(b"}}")
+    }
+}
+
+/// Every vCPU is a process. Perfetto takes number 0 for the idle one.
+fn process_id(track: Option<Track>) -> u64 {
+    match track {
+        None => 1,
+        Some((vcpu, _)) => u64::from(vcpu.0) + 2,
+    }
+}
+
+/// Viewers take it for unique among all processes, so it is.
+fn thread_id(track: Option<Track>) -> u64 {
+    process_id(track) * (wide(MAX_SLOTS) + 1) + lane(track)
+}
+
+/// A track among those of its process.
+fn lane(track: Option<Track>) -> u64 {
+    match track {
+        None | Some((_, Lane::Task)) => 0,
+        Some((_, Lane::Counter(slot))) => wide(slot) + 1,
+    }
+}
+
+fn task(id: Option<TaskId>) -> Field {
+    id.map_or(NOTHING, |id| ("task", Arg::Number(id.0)))
+}
+
+fn event(id: Option<EventId>) -> Field {
+    id.map_or(NOTHING, |id| ("event", Arg::Number(id.0)))
+}
+
+fn word(word: &'static str) -> Arg {
+    Arg::Word(Name(word, None))
+}
+
+fn leaves_as(leaves: Leaves) -> Arg {
+    word(match leaves {
+        Leaves::Queued => "queued",
+        Leaves::Blocked => "blocked",
+    })
+}
+
+fn wide(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// What a step is called, with its detail, unless it begins or ends a slice.
+fn instant(step: Step) -> Option<(&'static str, Field)> {
+    let vcpu = |vcpu: vcpu_call::VcpuId| ("to", Arg::Number(u64::from(vcpu.0)));
+    let number = |key, number| (key, Arg::Number(number));
+    Some(match step {
+        Step::SwitchIn | Step::SwitchOut(_) | Step::SlotIn(_) | Step::SlotOut(_) => return None,
+        Step::Created(None) => ("created", NOTHING),
+        Step::Created(Some(parent)) => ("forked", number("from", parent.0)),
+        Step::Exec => ("exec", NOTHING),
+        Step::Exited => ("exit", NOTHING),
+        Step::Online => ("online", NOTHING),
+        Step::Offline => ("offline", NOTHING),
+        Step::Swap(with) => ("swap", number("with", with.0)),
+        Step::Migrate(to) => ("migrate", vcpu(to)),
+        Step::Wake(to) => ("wake", vcpu(to)),
+        Step::Refused => ("refused", NOTHING),
+        Step::Open => ("open", NOTHING),
+        Step::Close => ("close", NOTHING),
+        Step::Round(round) => ("round", number("round", u64::from(round))),
+        Step::CallSent(to) => ("call", vcpu(to)),
+        Step::CallRefused(to) => ("call refused", vcpu(to)),
+        Step::CallServed => ("call served", NOTHING),
+        Step::Retry(why) => ("retry", ("why", reason(why))),
+        Step::Failed => ("failed", NOTHING),
+        Step::Rotate => ("rotate", NOTHING),
+        Step::Overflow(overflows) => ("overflow", number("overflows", overflows)),
+        Step::Throttled => ("throttled", NOTHING),
+        Step::Limit => ("limit", NOTHING),
+        Step::IrqWork => ("irq work", NOTHING),
+        Step::TrapQueued => ("trap queued", NOTHING),
+        Step::TrapMerged => ("trap merged", NOTHING),
+        Step::TrapSent => ("trap sent", NOTHING),
+        Step::TrapsDropped(traps) => ("traps dropped", number("traps", wide(traps))),
+    })
+}
+
+fn reason(why: Retry) -> Arg {
+    word(match why {
+        Retry::Moved => "moved",
+        Retry::Running => "running",
+        Retry::NotHere => "not here",
+        Retry::Offline => "offline",
+    })
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)?;
+        self.1.map_or(Ok(()), |number| write!(f, " {number}"))
+    }
+}
+
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Nanos(nanos) = self.0;
+        write!(f, "{}.{:03}", nanos / 1_000, nanos % 1_000)
+    }
+}
