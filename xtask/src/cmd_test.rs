@@ -110,7 +110,7 @@ fn guests(place: Place, nightly: bool) -> Result<Outcome> {
 fn mutants(kind: Kind, place: impl Fn() -> Place) -> Result<Outcome> {
     ensure!(
         cmd_mutants::hunt(kind, &[], place)?,
-        "not every mutant was killed"
+        "a mutant was not killed, or a rule has none"
     );
     Ok(Outcome::Passed)
 }
