@@ -81,21 +81,16 @@ fn busy() -> Rig {
             rig.idle(vcpu);
         }
         match round {
-            3 => rig.offline(1).unwrap(),
-            5 => rig.online(1).unwrap(),
+            3 => {
+                rig.offline(1).unwrap();
+                rig.online(1).unwrap();
+            }
             8 => {
                 let child = rig.fork(&tasks[0]);
                 rig.run_task(0, &child);
                 rig.pass(5);
             }
             _ => {}
-        }
-        if round == 3 {
-            rig.online(1).unwrap();
-            rig.offline(1).unwrap();
-            rig.online(1).unwrap();
-            rig.offline(1).unwrap();
-            rig.online(1).unwrap();
         }
         rig.close(&events.pop().unwrap()).unwrap();
     }
