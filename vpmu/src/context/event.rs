@@ -24,7 +24,9 @@ impl fmt::Display for EventId {
 
 /// Who wants to know of an event's overflows.
 ///
-/// Told on the vCPU's thread, between exit and entry, when all locks are released.
+/// Told of an overflow on the vCPU's thread, between exit and entry; of the end of its target by the
+/// thread that asked for that, or the vCPU's. No context is locked then, but its gate may be held (L3
+/// of [`context`](super)): an owner notes what it is told and leaves the engine alone.
 pub trait Owner: Send + Sync {
     /// Something happened to `event`, or to one that was inherited from it.
     fn notify(&self, event: EventId, notice: Notice);
