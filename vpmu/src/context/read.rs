@@ -2,6 +2,7 @@
 //! Reading events.
 
 use super::call::{Caller, Op};
+use super::event::{Family, Totals};
 use super::life::State;
 use super::observe::PerfObserver;
 use super::perf::{Clock, Perf};
@@ -23,6 +24,23 @@ pub struct Reading {
 }
 
 impl Reading {
+    const fn new(EventId(id): EventId, totals: Totals) -> Self {
+        Self {
+            id,
+            count: totals.count,
+            time_enabled: totals.enabled,
+            time_running: totals.running,
+        }
+    }
+
+    const fn totals(&self) -> Totals {
+        Totals {
+            count: self.count,
+            enabled: self.time_enabled,
+            running: self.time_running,
+        }
+    }
+
     /// The count, extrapolated to the whole time in which the event was enabled; `None` if it never
     /// was on a counter.
     ///
@@ -81,8 +99,9 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         }
     }
 
-    /// Reads all events of a group, the leader first, into `readings`; how many there are. What the
-    /// tasks counted that the group was opened for is of one moment.
+    /// Reads all events of a group, the leader first, into `readings`; how many there are, or 0 (end
+    /// of file) while the group is in the ERROR state. What the tasks counted that the group was
+    /// opened for is of one moment.
     ///
     /// # Errors
     /// [`PerfError::NoSpace`] if `readings` is too short, [`PerfError::Closed`].
@@ -93,45 +112,58 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         by: &mut impl Caller,
     ) -> Result<usize, PerfError> {
         let _gate = leader.ctx.gate.lock(by);
-        let mut events = 0;
-        while let Some(member) = self.group_member(leader, events)? {
-            if let Some(reading) = readings.get_mut(events) {
-                *reading = self.total(&member, by)?;
+        // One look at the counters for the whole group.
+        self.operate(leader, Op::Read, by);
+        let events = {
+            let mut ctx = leader.ctx.lock();
+            let first = ctx.entry(leader).ok_or(PerfError::Closed)?.leader;
+            if ctx.at(first).life.state() == State::Error {
+                return Ok(0);
             }
-            events += 1;
-        }
+            let mut events = 0;
+            while let Some(member) = ctx.member(first, events) {
+                let entry = ctx.at(member);
+                if let Some(reading) = readings.get_mut(events) {
+                    *reading = Reading::new(entry.core.id, entry.totals());
+                }
+                events += 1;
+            }
+            events
+        };
         if events > readings.len() {
             return Err(PerfError::NoSpace(events));
+        }
+        for (nth, reading) in readings[..events].iter_mut().enumerate() {
+            if let Some(member) = self.group_member(leader, nth)? {
+                let mut sum = reading.totals();
+                sum.add(self.inherited(&member.core.family.lock(by), by));
+                *reading = Reading::new(member.id(), sum);
+            }
         }
         Ok(events)
     }
 
     /// The event's own totals and those of its family.
     fn total(&self, event: &Event, by: &mut impl Caller) -> Result<Reading, PerfError> {
+        // First: whoever closes the event then has not taken its family away.
         let family = event.core.family.lock(by);
-        let mut sum = family.dead;
         self.operate(event, Op::Read, by);
-        sum.add(
-            event
-                .ctx
-                .lock()
-                .entry(event)
-                .ok_or(PerfError::Closed)?
-                .totals(),
-        );
+        let own = event.ctx.lock().entry(event).map(|entry| entry.totals());
+        let mut sum = own.ok_or(PerfError::Closed)?;
+        sum.add(self.inherited(&family, by));
+        Ok(Reading::new(event.core.id, sum))
+    }
+
+    /// What the events of a family counted, living and dead.
+    fn inherited(&self, family: &Family, by: &mut impl Caller) -> Totals {
+        let mut sum = family.dead;
         for child in &family.children {
             self.operate(child, Op::Read, by);
             if let Some(entry) = child.ctx.lock().entry(child) {
                 sum.add(entry.totals());
             }
         }
-        let EventId(id) = event.core.id;
-        Ok(Reading {
-            id,
-            count: sum.count,
-            time_enabled: sum.enabled,
-            time_running: sum.running,
-        })
+        sum
     }
 
     /// Where an event is in its life. No vCPU is asked: what overflowed on one that is in the guest
