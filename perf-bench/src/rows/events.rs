@@ -9,8 +9,8 @@ use vpmu::context::Attr;
 use super::Setting;
 use crate::engine::{Engine, Overflowing, cycles};
 use crate::linux::{self, Target, acts};
-use crate::measure::{Failure, Side};
-use crate::row::Row;
+use crate::measure::{Failure, Side, medians};
+use crate::row::{Kind, Row};
 use crate::threads::Blocked;
 
 /// Tens of nanoseconds and more: the clock is small beside so many.
@@ -40,10 +40,8 @@ pub(super) fn open_close_blocked(name: &'static str, setting: &Setting) -> Resul
     let task = engine.blocked(&mut vcpu)?;
     let mut host = engine.host();
     let ours = Side::new(BATCH, || Ok(engine.open_close(&task, &mut host)?));
-    let thread = blocked(setting)?;
-    let theirs = acts::open_close(Target::Thread(thread.id()));
-    let against = "Linux: open and close on a blocked thread";
-    let row = super::beside_linux(name, setting, ours, theirs, against)?;
+    let against = "Linux: open and close on a thread that is blocked";
+    let row = beside_blocked(name, setting, ours, acts::open_close, against)?;
     Ok(row.ratio_at_most(TENTH))
 }
 
@@ -59,10 +57,8 @@ pub(super) fn enable_disable(name: &'static str, setting: &Setting) -> Result<Ro
         engine.perf().disable(&event, &mut host)?;
         Ok(())
     });
-    let thread = blocked(setting)?;
-    let theirs = acts::enable_disable(Target::Thread(thread.id()));
-    let against = "Linux: enable and disable, of a blocked thread";
-    let row = super::beside_linux(name, setting, ours, theirs, against)?;
+    let against = "Linux: enable and disable, of a thread that is blocked";
+    let row = beside_blocked(name, setting, ours, acts::enable_disable, against)?;
     Ok(row.ratio_at_most(TENTH))
 }
 
@@ -124,9 +120,33 @@ fn sampling() -> Attr {
     }
 }
 
-/// Linux's blocked thread: on another CPU, where there is one, as a task that somebody else watches
-/// mostly is.
-fn blocked(setting: &Setting) -> Result<Blocked, Failure> {
-    let cpus = setting.cpus;
-    Ok(Blocked::on(cpus.other.unwrap_or(cpus.ours))?)
+/// Beside Linux doing `act` to a thread that is blocked on another CPU, as one that somebody else
+/// watches mostly is. Linux asks that CPU, at the price of an interrupt; so what it pays for a
+/// thread on the asking CPU is told as well.
+fn beside_blocked<'a>(
+    name: &'static str,
+    setting: &Setting,
+    ours: Side<'_>,
+    act: fn(Target) -> Result<Side<'a>, linux::Error>,
+    against: &str,
+) -> Result<Row, Failure> {
+    let near = Blocked::on(setting.cpus.ours)?;
+    let near_act = act(Target::Thread(near.id()));
+    let Some(cpu) = setting.cpus.other else {
+        let against = format!("{against} on the only CPU");
+        return super::beside_linux(name, setting, ours, near_act, &against);
+    };
+    let far = Blocked::on(cpu)?;
+    let against = format!("{against} on another CPU");
+    match (act(Target::Thread(far.id())), near_act) {
+        (Ok(far_act), Ok(near_act)) => {
+            let mut sides = [ours, far_act, near_act];
+            let [value, far, near] = medians(setting.method, &mut sides)?;
+            let against = format!("{against}; on this CPU it takes {near:.0} ns");
+            Ok(Row::new(name, value, Ok(far), &against, Kind::SystemCall))
+        }
+        (Err(why), _) | (_, Err(why)) => {
+            super::beside_linux(name, setting, ours, Err(why), &against)
+        }
+    }
 }
