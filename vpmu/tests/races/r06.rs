@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! R6: "it does not run" was read without a lock, and is not true any more. An installer may save
+//! the call for such a task only because it asks again under the lock (N3).
+
+use std::sync::{Arc, Mutex};
+
+use vcpu_call::{NotRun, Park, VcpuId, Waker};
+use vpmu::context::{Caller, Leaves, Open, PerfCall, PerfReply, Retry, State, Step, Target};
+
+use crate::checks::*;
+use crate::rig::*;
+
+/// A caller who shares vCPU 1 with what happens meanwhile.
+struct SharesCpu(Arc<Mutex<RigCpu>>);
+
+impl Park for SharesCpu {
+    fn waker(&self) -> Waker {
+        panic!("one thread never waits for another");
+    }
+
+    fn park(&mut self) {
+        panic!("one thread never waits for another");
+    }
+}
+
+impl Caller for SharesCpu {
+    fn here(&self) -> Option<VcpuId> {
+        None
+    }
+
+    fn call(&mut self, target: VcpuId, call: PerfCall) -> Result<PerfReply, NotRun> {
+        assert_eq!(target, V1);
+        Ok(self.0.lock().unwrap().run(call))
+    }
+}
+
+/// 1. t is queued on vCPU 1. The installer publishes its first context and reads "not running".
+/// 2. vCPU 1 switches to t: a context without events, nothing to schedule.
+/// 3. The installer takes the context's lock, finds t running, and starts over.
+/// 4. The second look finds vCPU 1, which installs. t never was in user mode uncounted after that.
+#[test]
+fn r06_a_look_without_a_lock_decides_nothing() {
+    let mut rig = Rig::new(2, 2);
+    let task = rig.task(1);
+    let cpu = Arc::new(Mutex::new(rig.cpus[1].take().unwrap()));
+    let (runs_on, runs) = (Arc::clone(&cpu), task.clone());
+    rig.log.clear();
+    rig.log.at(Step::Round(1), move || {
+        let mut cpu = runs_on.lock().unwrap();
+        cpu.switch(None, Leaves::Queued, Some(runs)).unwrap();
+    });
+    let mut by = SharesCpu(Arc::clone(&cpu));
+    let open = Open::new(counting(), Target::Task(&task));
+    let event = rig.perf.open(&open, &mut by).unwrap();
+    assert_eq!(rig.state(&event), State::Active(V1));
+    assert_eq!(rig.retries(), [Retry::Running]);
+    assert_eq!(rig.log.rounds(), 2);
+    assert_eq!(rig.sent(), [1]);
+    {
+        let mut cpu = cpu.lock().unwrap();
+        cpu.source_mut().count(8);
+    }
+    let read = rig.perf.read(&event, &mut by).unwrap().unwrap();
+    assert_eq!(read.count, 8);
+}
+
+/// 1. t is queued on vCPU 1. The installer reads "not running".
+/// 2. vCPU 1 switches to t and away from it again.
+/// 3. The look was stale and right: the event is added under the lock, without a call.
+#[test]
+fn r06_a_task_that_ran_in_between_costs_nothing() {
+    let mut rig = Rig::new(2, 2);
+    let task = rig.task(1);
+    let cpu = Arc::new(Mutex::new(rig.cpus[1].take().unwrap()));
+    let (runs_on, runs) = (Arc::clone(&cpu), task.clone());
+    rig.log.clear();
+    rig.log.at(Step::Round(1), move || {
+        let mut cpu = runs_on.lock().unwrap();
+        cpu.switch(None, Leaves::Queued, Some(runs.clone()))
+            .unwrap();
+        cpu.switch(Some(&runs), Leaves::Blocked, None).unwrap();
+    });
+    let mut by = SharesCpu(Arc::clone(&cpu));
+    let open = Open::new(counting(), Target::Task(&task));
+    let event = rig.perf.open(&open, &mut by).unwrap();
+    assert_eq!(rig.state(&event), State::Inactive);
+    assert_eq!(rig.log.rounds(), 1);
+    assert_eq!(rig.sent(), []);
+}

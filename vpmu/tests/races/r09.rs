@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! R9: two tasks trade contexts while an ioctl is under way. The engine asks for the context, not
+//! for its task, so a stale task cannot arise; what can is a context that changed its vCPU.
+
+use vpmu::context::{Retry, State};
+
+use crate::checks::*;
+use crate::rig::*;
+
+/// 1. t is current on vCPU 0 with context T; u is its twin. The ioctl reads "T is active on vCPU 0".
+/// 2. vCPU 0 switches from t to u: they trade, T is u's now, and stays active.
+/// 3. The call arrives, finds T, and disables the event there: one call, no retry.
+/// 4. The inherited event, in the context that t has now, is disabled under its lock.
+#[test]
+fn r09_the_context_is_traded_before_the_call_arrives() {
+    let mut rig = Rig::new(2, 2);
+    let (t, u, events) = rig.twins(&[counting()]);
+    let event = &events[0];
+    rig.run_task(0, &t);
+    rig.happen(0, 3);
+    let next = u.clone();
+    rig.before_call(move |rig, _| {
+        rig.run_task(0, &next);
+        rig.happen(0, 4);
+    });
+    rig.log.clear();
+    rig.disable(event).unwrap();
+    assert_eq!(rig.swaps(), 1);
+    assert_eq!(rig.sent(), [0]);
+    assert_eq!(rig.retries(), []);
+    assert_eq!(rig.state(event), State::Off);
+    assert_eq!(rig.moves(event), (0, 1));
+    // Neither twin counts any more, whichever runs.
+    rig.happen(0, 100);
+    rig.run_task(0, &t);
+    rig.happen(0, 100);
+    assert_eq!(rig.count_of(event), 7);
+}
+
+/// 1. t is current on vCPU 0 with context T; u is its twin. The ioctl reads "T is active on vCPU 0".
+/// 2. vCPU 0 switches from t to u, which trades, and then to nobody. u migrates to vCPU 1 and
+///    becomes current, with T.
+/// 3. t becomes current on vCPU 0 again, with U.
+/// 4. The call arrives on vCPU 0: T is not here. The ioctl reads "vCPU 1" and calls that.
+/// 5. The inherited event in U is disabled on vCPU 0.
+#[test]
+fn r09_the_context_is_traded_and_moves_to_another_vcpu() {
+    let mut rig = Rig::new(2, 2);
+    let (t, u, events) = rig.twins(&[counting()]);
+    let event = &events[0];
+    rig.run_task(0, &t);
+    rig.happen(0, 3);
+    let (first, second) = (t.clone(), u.clone());
+    rig.before_call(move |rig, _| {
+        rig.run_task(0, &second);
+        rig.idle(0);
+        rig.perf.migrate(&second, V1).unwrap();
+        rig.run_task(1, &second);
+        rig.run_task(0, &first);
+        rig.happen(0, 20);
+        rig.happen(1, 4);
+    });
+    rig.log.clear();
+    rig.disable(event).unwrap();
+    assert_eq!(rig.swaps(), 1);
+    assert_eq!(rig.sent(), [0, 1, 0]);
+    assert_eq!(rig.retries(), [Retry::NotHere]);
+    assert_eq!(rig.state(event), State::Off);
+    rig.happen(0, 100);
+    rig.happen(1, 100);
+    assert_eq!(rig.count_of(event), 27);
+}
+
+/// 1. t is current on vCPU 0 with context T; u is its twin.
+/// 2. An event that is not inherited is opened on t: T is pinned meanwhile, and unlike U afterwards.
+/// 3. vCPU 0 switches to u while the call is on its way: no trade (W2), so the event is t's.
+#[test]
+fn r09_a_context_that_is_relied_on_is_not_traded() {
+    let mut rig = Rig::new(2, 2);
+    let (t, u, events) = rig.twins(&[counting()]);
+    rig.run_task(0, &t);
+    let next = u.clone();
+    rig.before_call(move |rig, _| rig.run_task(0, &next));
+    rig.log.clear();
+    let own = rig.open_task(counting(), &t);
+    assert_eq!(rig.swaps(), 0);
+    assert_eq!(rig.sent(), [0]);
+    rig.happen(0, 40);
+    rig.run_task(0, &t);
+    rig.happen(0, 2);
+    assert_eq!(rig.swaps(), 0);
+    assert_eq!(rig.count_of(&own), 2);
+    assert_eq!(rig.count_of(&events[0]), 42);
+}
