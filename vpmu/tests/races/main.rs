@@ -40,3 +40,4 @@ mod r21;
 mod r22;
 mod r23;
 mod r24;
+mod table;
