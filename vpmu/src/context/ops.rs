@@ -3,10 +3,11 @@
 
 use super::call::{Call, Caller, Op, Reply};
 use super::cpu::Cpu;
-use super::ctx::{Context, Ctx};
+use super::ctx::{Class, Context, Ctx};
+use super::life::State;
 use super::observe::PerfObserver;
 use super::perf::{Clock, Perf};
-use super::pmu::{Both, Pmu};
+use super::pmu::{Both, Pmu, Rank};
 use super::slots::Level;
 use super::{Attr, Event, PerfError};
 use crate::CounterSource;
@@ -168,7 +169,10 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
 impl Ctx {
     /// Does `op` to an event that is on no counter; whether it wants to be on one now.
     fn apply(&mut self, index: usize, op: Op) -> bool {
+        let ended = self.at(index).life.state() <= State::Exit;
         match op {
+            // Without effect (I8).
+            Op::Enable | Op::Refresh(_) | Op::Disable | Op::Period(_) if ended => {}
             Op::Enable => return self.enable(index),
             Op::Refresh(overflows) => {
                 let entry = self.at(index);
@@ -196,6 +200,13 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
             return;
         };
         let leader = ctx.at(index).leader;
+        let held_back = leader == index && ctx.at(index).life.slot().is_none();
+        let orphans = held_back && !ctx.at(index).siblings.is_empty();
+        if let Op::Enable | Op::Refresh(_) = op {
+            // What happened before neither uses up the new limit nor stops what starts now.
+            let sight = self.sight(None, false);
+            self.collect(ctx, index, &sight);
+        }
         match op {
             // At its limit: OFF first, so that this is not undone by the irq work to come.
             Op::Enable | Op::Refresh(_) if !ctx.at(index).pending_disable => {}
@@ -216,6 +227,9 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
         }
         if ctx.apply(index, op) {
             self.schedule(both, level, index);
+        } else if orphans && matches!(op, Op::Remove(_)) {
+            // They waited for a leader that was on no counter, and lead themselves now.
+            self.resched(both, Rank::of(level, Class::Flexible), &sight);
         }
     }
 }
