@@ -150,9 +150,12 @@ impl Ctx {
     }
 
     /// Frees the room of an event that is closed, unless its trap is still on its way: then
-    /// whoever delivers that comes back here.
+    /// whoever delivers that comes back here. That may have been before whoever closes it: the
+    /// gate, which they hold, keeps others from having moved in since.
     pub(super) fn release(&mut self, index: usize) {
-        let entry = self.at(index);
+        let Some(entry) = &self.entries[index] else {
+            return;
+        };
         if entry.life.state() == State::Dead && entry.pending_trap.is_none() {
             debug_assert!(!entry.attached);
             self.entries[index] = None;

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The perf core under a model checker: every interleaving of small scenarios, one file a protocol.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p vpmu --test loom -- --nocapture`
+//!
+//! A deadlock ends the whole process: loom's panic meets the vCPUs' drops, which lock. `--exact` shows
+//! the threads it found then.
+#![cfg(loom)]
+#![allow(
+    clippy::disallowed_types,
+    reason = "what no model is to see counts across executions"
+)]
+
+mod search;
+mod vm;
+
+mod announce;
+mod exit;
+mod install;
+mod litmus;
+mod offline;
+mod ops;
+mod swap;
+mod traps;
