@@ -4,8 +4,8 @@
 //! A guest's performance counters are MSRs, the RDPMC instruction and an interrupt (the PMI)
 //! through the local APIC. This crate is what stands behind them: the registers as the manuals
 //! describe them, counters that overflow, and the decision when a PMI is due. It knows no
-//! hypervisor: no ioctl, no I/O, no clock, no threads, no `unsafe`, no `std` and no allocation.
-//! A VMM that traps the PMU's MSRs adds a PMU by
+//! hypervisor: no ioctl, no I/O, no clock, no threads, no `unsafe`; and, but for [`context`], no `std`
+//! and no allocation. A VMM that traps the PMU's MSRs adds a PMU by
 //!
 //! - showing the guest [`PmuModel::cpuid_leaf_a`] in CPUID;
 //! - handing the MSRs of [`PMU_MSR_RANGES`] to [`VcpuPmu::read_msr`] and [`VcpuPmu::write_msr`],
@@ -15,6 +15,9 @@
 //! - a [`CounterSource`]: [`ClockSource`] counts cycles by the time a vCPU spends in the guest.
 //!
 //! What the guest can rely on is written down as numbered rules in [`registers`].
+//!
+//! [`context`], a feature that is on by default, is the perf core: events that the host opens on
+//! vCPUs and on guest tasks.
 //!
 //! # A whole vCPU loop
 //!
