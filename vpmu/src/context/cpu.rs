@@ -163,15 +163,17 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
     /// Arms the counters for the next overflow, right before the entry to the guest.
     pub fn arm(&mut self) -> Armed {
         let mut armed = Armed::default();
-        if self.pmu.slots.is_idle() {
+        // A source that starts nothing now leaves the counters idle, and groups waiting.
+        if self.pmu.slots.is_idle() && !self.pmu.waits {
             return armed;
         }
         self.locked(|pmu, both| {
+            armed.rotate = both.waits();
+            pmu.waits = armed.rotate;
             for user in pmu.slots.users().into_iter().flatten() {
                 let Some(ctx) = both.level(user.level) else {
                     continue;
                 };
-                armed.rotate |= ctx.rotate;
                 let entry = ctx.at(user.index);
                 let Some(slot) = entry.life.slot() else {
                     continue;

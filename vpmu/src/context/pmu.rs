@@ -29,6 +29,8 @@ pub(super) struct Pmu<S, C, O> {
     pub(super) perf: Perf<C, O>,
     pub(super) vcpu: VcpuId,
     pub(super) slots: Slots<S>,
+    /// Some group found no counter, and may wait for one still.
+    pub(super) waits: bool,
     /// Owners to be told when the locks are released.
     due: Vec<(Arc<EventCore>, Notice)>,
 }
@@ -90,7 +92,8 @@ impl Both<'_> {
         }
     }
 
-    fn waits(&self) -> bool {
+    /// Whether some group waits for a counter.
+    pub(super) fn waits(&self) -> bool {
         self.vcpu.rotate || self.task.as_ref().is_some_and(|task| task.rotate)
     }
 }
@@ -102,6 +105,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
             perf,
             vcpu,
             slots,
+            waits: false,
             // Room for all that one operation can find, so that none allocates.
             due: Vec::with_capacity(4 * MAX_SLOTS),
         }
@@ -273,7 +277,10 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
                 continue;
             }
             match class {
-                Class::Flexible => ctx.rotate = true,
+                Class::Flexible => {
+                    ctx.rotate = true;
+                    self.waits = true;
+                }
                 Class::Pinned => {
                     ctx.settle_group(leader);
                     let entry = ctx.at(leader);
