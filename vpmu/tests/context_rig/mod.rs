@@ -49,7 +49,8 @@ pub(crate) type Script = Box<dyn FnOnce(&mut Rig, VcpuId)>;
 /// More retries than any test has any use for: one that makes them would hang.
 const TOO_MANY_RETRIES: usize = 10_000;
 
-/// What happens when a step is told. No lock of the engine may be held then.
+/// What happens when a step is told. It may call the engine only at a step that is told without a
+/// lock of the engine, which a test knows and an embedder does not.
 type Hook = (Step, Box<dyn FnOnce() + Send>);
 
 /// Every step that the engine told.

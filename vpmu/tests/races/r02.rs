@@ -82,3 +82,25 @@ fn r02_the_task_is_back_when_the_call_arrives() {
     rig.happen(0, 6);
     assert_eq!(rig.count_of(&event), 6);
 }
+
+/// 1. t is current on vCPU 0; the installer reads that.
+/// 2. vCPU 0 switches to v; t stays in its queue.
+/// 3. The call arrives on vCPU 0, where t is placed and v runs: not installed (ESRCH).
+/// 4. The event is added under the lock, and counts nothing of v.
+#[test]
+fn r02_a_stranger_runs_where_the_task_waits() {
+    let mut rig = Rig::new(1, 2);
+    let (task, stranger) = (rig.task(0), rig.task(0));
+    rig.run_task(0, &task);
+    let v = stranger.clone();
+    rig.before_call(move |rig, _| rig.run_task(0, &v));
+    rig.log.clear();
+    let event = rig.open_task(counting(), &task);
+    assert_eq!(rig.state(&event), State::Inactive);
+    assert_eq!(rig.sent(), [0]);
+    assert_eq!(rig.retries(), []);
+    rig.happen(0, 1_000);
+    rig.run_task(0, &task);
+    rig.happen(0, 6);
+    assert_eq!(rig.count_of(&event), 6);
+}

@@ -92,3 +92,44 @@ fn r09_a_context_that_is_relied_on_is_not_traded() {
     assert_eq!(rig.count_of(&own), 2);
     assert_eq!(rig.count_of(&events[0]), 42);
 }
+
+/// 1. t is queued, its twin u has an event more than it, that t must not get.
+/// 2. vCPU 0 switches from t to u, and back: they trade no more, although u's context still has all
+///    that it was copied from.
+#[test]
+fn r09_a_copy_with_an_event_more_is_not_traded() {
+    let mut rig = Rig::new(1, 4);
+    let (t, u, events) = rig.twins(&[counting()]);
+    let own = rig.open_task(counting(), &u);
+    rig.run_task(0, &t);
+    rig.happen(0, 5);
+    rig.run_task(0, &u);
+    rig.happen(0, 2);
+    rig.run_task(0, &t);
+    rig.happen(0, 5);
+    assert_eq!(rig.swaps(), 0);
+    assert_eq!(rig.count_of(&own), 2);
+    assert_eq!(rig.count_of(&events[0]), 12);
+}
+
+/// 1. t is current on vCPU 0 with context T; u is its twin. t exits: the call, for T, is on its way.
+/// 2. vCPU 0 switches from t to u. T is relied on, so they do not trade.
+/// 3. The call finds T gone from vCPU 0; T is buried here. u counts on.
+#[test]
+fn r09_a_context_that_is_being_buried_is_not_traded() {
+    let mut rig = Rig::new(1, 2);
+    let (t, u, events) = rig.twins(&[counting()]);
+    rig.run_task(0, &t);
+    rig.happen(0, 3);
+    let next = u.clone();
+    rig.before_call(move |rig, _| rig.run_task(0, &next));
+    rig.log.clear();
+    rig.exit(&t).unwrap();
+    assert_eq!(rig.swaps(), 0);
+    assert_eq!(rig.sent(), [0]);
+    assert_eq!(rig.retries(), [Retry::NotHere]);
+    assert!(t.has_exited() && !u.has_exited());
+    assert_eq!(rig.state(&events[0]), State::Exit);
+    rig.happen(0, 4);
+    assert_eq!(rig.count_of(&events[0]), 7);
+}

@@ -17,13 +17,18 @@ use vpmu::source::script::ScriptSource;
 use crate::checks::*;
 use crate::rig::cycles;
 
-/// Whoever is about to call waits for the other to be as well.
+/// Whoever is about to call waits for the other to be as well. A test may do that: it knows that no
+/// lock of the engine is held at this step.
 struct BothCall(Barrier);
 
 impl PerfObserver for BothCall {
     fn record(&self, record: &Record) {
-        if let Step::CallSent(_) = record.step {
-            self.0.wait();
+        match record.step {
+            Step::CallSent(_) => {
+                self.0.wait();
+            }
+            Step::Retry(why) => panic!("neither task moves: {why:?}"),
+            _ => {}
         }
     }
 }
@@ -47,51 +52,43 @@ fn r22_two_vcpus_install_on_each_other() {
     let observer = Arc::new(BothCall(Barrier::new(2)));
     let perf = Perf::with_observer(PerfConfig::new(2), (|| Nanos(0)) as fn() -> _, observer);
     let calls = Calls::new(2, |_| ());
-    let mut vcpus = [V0, V1].map(|id| vcpu(&perf, &calls, id));
     let tasks = [V0, V1].map(|id| perf.create_task(id).unwrap());
-    for (vcpu, task) in vcpus.iter_mut().zip(&tasks) {
-        vcpu.cpu_mut()
-            .switch(None, Leaves::Queued, Some(task.clone()))
-            .unwrap();
-    }
+    let vcpus = [V0, V1].map(|id| vcpu(&perf, &calls, id));
     let wakers = [vcpus[1].waker(), vcpus[0].waker()];
     let returned = AtomicUsize::new(0);
-    let events = scope(|threads| {
-        let targets = tasks.iter().rev();
-        let opens = vcpus.iter_mut().zip(targets).zip(wakers);
-        let opens = opens.map(|((by, target), other)| {
-            let (perf, returned) = (&perf, &returned);
+    let current = Barrier::new(2);
+    let counts = scope(|threads| {
+        let opens = vcpus.into_iter().zip(wakers).map(|(mut by, other)| {
+            let (perf, tasks, returned, current) = (&perf, &tasks, &returned, &current);
             threads.spawn(move || {
+                let here = by.here().unwrap();
+                let there = VcpuId(1 - here.0);
+                let [own, target] = [here, there].map(|vcpu| &tasks[vcpu.index()]);
+                let cpu = by.cpu_mut();
+                cpu.switch(None, Leaves::Queued, Some(own.clone())).unwrap();
+                current.wait();
+
                 let open = Open::new(Attr::counting(cycles()), Target::Task(target));
-                let event = perf.open(&open, by).unwrap();
-                let there = VcpuId(1 - by.here().unwrap().0);
+                let event = perf.open(&open, &mut by).unwrap();
                 assert_eq!(perf.status(&event).unwrap().state, State::Active(there));
-                // On to the guest, as it were: which is left for the other's call.
+
+                // The guest goes on, which leaves it for the other's call.
                 returned.fetch_add(1, Ordering::Release);
                 other.wake();
                 while returned.load(Ordering::Acquire) < 2 {
                     by.park();
                 }
-                event
+                let cpu = by.cpu_mut();
+                cpu.source_mut().count(3 + u64::from(here.0));
+                cpu.switch(Some(own), Leaves::Queued, None).unwrap();
+                current.wait();
+                // Both tasks are switched out: nobody has to be called.
+                perf.read(&event, &mut by).unwrap().unwrap().count
             })
         });
         let opens: Vec<_> = opens.collect();
-        let events = opens.into_iter().map(|open| open.join().unwrap());
-        events.collect::<Vec<_>>()
+        let counts = opens.into_iter().map(|open| open.join().unwrap());
+        counts.collect::<Vec<_>>()
     });
-    for (vcpu, counts) in vcpus.iter_mut().zip([3, 4]) {
-        vcpu.cpu_mut().source_mut().count(counts);
-    }
-    // Read without a call: nobody would come to the barrier.
-    let counts = vcpus
-        .iter_mut()
-        .zip(events.iter().rev())
-        .map(|(vcpu, event)| {
-            let current = vcpu.cpu().current().cloned();
-            vcpu.cpu_mut()
-                .switch(current.as_ref(), Leaves::Queued, None)
-                .unwrap();
-            perf.read(event, vcpu).unwrap().unwrap().count
-        });
-    assert_eq!(counts.collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(counts, [4, 3], "each what happened on the other's vCPU");
 }
