@@ -201,14 +201,14 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             pmu.perf.tell(Some(pmu.vcpu), None, None, Step::Rotate);
             let sight = pmu.sight(None, true);
             if let Some(ctx) = both.level(Level::Task) {
-                pmu.class_out(ctx, Class::Flexible, &sight);
                 if task {
                     ctx.turn();
                 }
+                pmu.class_out(ctx, Class::Flexible, &sight);
             }
             if vcpu {
-                pmu.class_out(both.vcpu, Class::Flexible, &sight);
                 both.vcpu.turn();
+                pmu.class_out(both.vcpu, Class::Flexible, &sight);
                 pmu.class_in(both.vcpu, Level::Vcpu, Class::Flexible);
             }
             if let Some(ctx) = both.level(Level::Task) {

@@ -286,10 +286,16 @@ impl Ctx {
         self.at(index).siblings.clear();
     }
 
-    /// Moves the first flexible group to the end.
+    /// Moves the first flexible group that is on counters to the end: one that cannot count here
+    /// would give its place to nobody. The first of all, if none is.
     pub(super) fn turn(&mut self) {
-        if let Some(first) = self.flexible.pop_front() {
-            self.flexible.push_back(first);
+        let counts = |&leader: &usize| {
+            let entry = self.entries[leader].as_ref();
+            entry.is_some_and(|entry| entry.life.slot().is_some())
+        };
+        let first = self.flexible.iter().position(counts).unwrap_or(0);
+        if let Some(leader) = self.flexible.remove(first) {
+            self.flexible.push_back(leader);
         }
     }
 

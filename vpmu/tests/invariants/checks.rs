@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use vcpu_call::VcpuId;
 use vpmu::Nanos;
 use vpmu::context::{
-    Attr, Event, EventId, Notice, Open, Owner, PerfError, Reading, Sample, State, Status, Target,
-    Task, TrapCounts,
+    Attr, Event, EventId, Notice, Open, Owner, PerfError, Reading, Sample, State, Status, Step,
+    Target, Task, TrapCounts,
 };
 
 use crate::rig::ground::Ground;
@@ -165,7 +165,6 @@ impl Rig {
 
     /// How many times two tasks traded contexts.
     pub(crate) fn swaps(&self) -> usize {
-        self.log
-            .count(|step| matches!(step, vpmu::context::Step::Swap(_)))
+        self.log.count(|step| matches!(step, Step::Swap(_)))
     }
 }

@@ -2,7 +2,7 @@
 //! I1: at the entry to the guest, every event of the current task that wants to count and may do so
 //! here is on a counter of this vCPU; or there is none left for it, and then its turn will come.
 
-use vpmu::context::{State, Target};
+use vpmu::context::{Attr, State, Target};
 
 use crate::checks::*;
 use crate::rig::ground::Ground;
@@ -91,7 +91,7 @@ fn i01_what_a_leader_held_back_counts_when_the_leader_is_removed_by_exec() {
     let mut rig = Rig::new(1, 4);
     let task = rig.task(0);
     let leader = rig.open_task(
-        vpmu::context::Attr {
+        Attr {
             remove_on_exec: true,
             ..disabled(counting())
         },

@@ -2,13 +2,14 @@
 //! I11: an event never runs for longer than it is enabled, neither time goes back, nor does the
 //! count but for a reset, and a reading is the event's own with those of all who inherited it.
 
-use vpmu::context::Reading;
+use vpmu::Nanos;
+use vpmu::context::{Event, Reading};
 
 use crate::checks::*;
 use crate::rig::*;
 
 #[track_caller]
-fn grows(rig: &mut Rig, event: &vpmu::context::Event, last: &mut Reading) {
+fn grows(rig: &mut Rig, event: &Event, last: &mut Reading) {
     let now = rig.read(event).unwrap();
     assert!(now.count >= last.count, "{last:?} {now:?}");
     assert!(now.time_enabled >= last.time_enabled, "{last:?} {now:?}");
@@ -76,7 +77,7 @@ fn i11_a_reading_sums_up_the_family() {
     rig.run_task(2, &grandchild);
     rig.happen(2, 1_000);
     rig.pass(5);
-    let expected = (1_111, vpmu::Nanos(30), vpmu::Nanos(30));
+    let expected = (1_111, Nanos(30), Nanos(30));
     assert_eq!(rig.totals(&event), expected);
     // Whoever exits leaves what they counted, looked at or not.
     rig.cpu(1).source_mut().count(10_000);

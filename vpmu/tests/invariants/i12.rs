@@ -2,14 +2,15 @@
 //! I12: trading contexts changes no sum, and does not happen while a trap is on its way, somebody
 //! relies on a context, or the two are no copies of each other any more.
 
-use vpmu::context::{Attr, Target};
+use vpmu::Nanos;
+use vpmu::context::{Attr, Step, Target, Task};
 
 use crate::checks::*;
 use crate::rig::*;
 
 /// Switches from one to the other on vCPU 0; whether they traded.
-fn trades(rig: &mut Rig, from: &vpmu::context::Task, to: &vpmu::context::Task) -> bool {
-    if rig.cpu(0).current().map(vpmu::context::Task::id) != Some(from.id()) {
+fn trades(rig: &mut Rig, from: &Task, to: &Task) -> bool {
+    if rig.cpu(0).current().map(Task::id) != Some(from.id()) {
         rig.idle(0);
         rig.run_task(0, from);
     }
@@ -34,13 +35,9 @@ fn i12_trading_conserves_counts_and_times() {
         rig.log.clear();
         rig.run_task(0, to);
         assert_eq!(rig.swaps(), 1, "round {round}");
-        assert_eq!(
-            rig.log
-                .count(|step| matches!(step, vpmu::context::Step::SlotOut(_))),
-            0
-        );
+        assert_eq!(rig.log.count(|step| matches!(step, Step::SlotOut(_))), 0);
         for event in &events {
-            let nanos = vpmu::Nanos(10 * (round as u64 + 1));
+            let nanos = Nanos(10 * (round as u64 + 1));
             assert_eq!(rig.totals(event), (counts, nanos, nanos));
         }
     }

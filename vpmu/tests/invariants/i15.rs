@@ -2,7 +2,7 @@
 //! I15: a context is kept with its task by as many traps as are on their way, and by none when all
 //! is quiet.
 
-use vpmu::context::Task;
+use vpmu::context::{Event, Task};
 
 use crate::rig::*;
 
@@ -13,7 +13,7 @@ fn i15_what_keeps_a_context_are_the_traps_on_their_way() {
     let (parent, child, events) = rig.family(&attrs);
     rig.run_task(0, &parent);
     let pending = |rig: &Rig| {
-        let on_its_way = |event: &&vpmu::context::Event| rig.status(event).pending;
+        let on_its_way = |event: &&Event| rig.status(event).pending;
         events.iter().filter(on_its_way).count()
     };
     for (counts, expected) in [(10, 1), (10, 2), (10, 3), (60, 3)] {

@@ -2,7 +2,7 @@
 //! I21: whatever the guest announces, a task is current on one vCPU at most.
 
 use vpmu::context::order::Place;
-use vpmu::context::{Leaves, PerfError, Step, Task};
+use vpmu::context::{Event, Leaves, PerfError, Step, Task};
 
 use crate::checks::*;
 use crate::rig::*;
@@ -12,7 +12,7 @@ fn current(rig: &mut Rig, vcpu: u32) -> Option<u64> {
 }
 
 /// A task on vCPU 0 whose event counts there, and one that is blocked.
-fn setting() -> (Rig, Task, Task, vpmu::context::Event) {
+fn setting() -> (Rig, Task, Task, Event) {
     let mut rig = Rig::new(2, 4);
     let blocked = rig.task(0);
     rig.run_task(0, &blocked);

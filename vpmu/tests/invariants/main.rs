@@ -36,3 +36,13 @@ mod i18;
 mod i19;
 mod i20;
 mod i21;
+
+mod errors;
+mod exec;
+mod filters;
+mod groups;
+mod notices;
+mod periods;
+mod pinned;
+mod rotation;
+mod throttle;
