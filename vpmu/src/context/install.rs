@@ -354,7 +354,8 @@ pub(super) fn pin(ctx: Arc<Context>, task: &Task) -> Option<Pinned> {
         inner.pins += usize::from(pins);
         pins
     };
-    pins.then_some(Pinned(ctx))
+    // Made only then: dropped, it takes a pin back.
+    pins.then(|| Pinned(ctx))
 }
 
 /// An event that is inherited from `parent` by the task of `ctx`: enabled or not, in its lists.
