@@ -107,7 +107,7 @@ impl TaskCore {
         {
             let mut slot = self.slot.lock();
             match (&*slot, expected) {
-                (Slot::Empty | Slot::Closed, None) => {}
+                (Slot::Empty, None) => {}
                 (Slot::Context(ctx), Some(expected)) if Arc::ptr_eq(ctx, expected) => {}
                 _ => return false,
             }
