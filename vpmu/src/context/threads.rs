@@ -61,6 +61,8 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> VcpuThread<S, C, O> {
         self.perf().offline(self.cpu.id(), self)?;
         let Self { cpu, mail } = self;
         mail.go_offline(|call| cpu.run(call));
+        // Among those calls may have been one to come online, which nobody can send any more.
+        cpu.go_offline();
         Ok(())
     }
 
