@@ -20,9 +20,8 @@ use crate::sync::{Arc, yield_now};
 /// A parent's event, as a fork finds it.
 struct Seed {
     core: Arc<EventCore>,
+    index: usize,
     leads: bool,
-    on: bool,
-    period: u64,
 }
 
 impl<C: Clock, O: PerfObserver> Perf<C, O> {
@@ -74,12 +73,21 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
                 continue;
             };
             let mut family = top.family.lock(by);
-            if family.closed || (!seed.leads && leader.is_none()) {
+            if family.closed {
+                // What it led is about to go on, each by itself: the copies do so at once.
                 all = false;
                 continue;
             }
-            let event = inherited(self, &top, &ctx, leader, seed.on);
-            ctx.lock().at(event.index).set_period(seed.period);
+            // Not before the family is locked: whoever changes all of it holds another gate than
+            // this one, if the parent inherited the event itself.
+            let (on, period) = {
+                let mut parent = parent.lock();
+                let entry = parent.at(seed.index);
+                let on = entry.life.state() >= State::Inactive && !entry.pending_disable;
+                (on, entry.period)
+            };
+            let event = inherited(self, &top, &ctx, leader, on);
+            ctx.lock().at(event.index).set_period(period);
             if seed.leads {
                 leader = Some(event.index);
             }
@@ -308,12 +316,10 @@ fn seeds(ctx: &mut Ctx) -> Vec<Seed> {
         while let Some(leader) = ctx.leader(class, group) {
             let mut nth = 0;
             while let Some(member) = ctx.member(leader, nth) {
-                let entry = ctx.at(member);
                 seeds.push(Seed {
-                    core: Arc::clone(&entry.core),
+                    core: Arc::clone(&ctx.at(member).core),
+                    index: member,
                     leads: member == leader,
-                    on: entry.life.state() >= State::Inactive && !entry.pending_disable,
-                    period: entry.period,
                 });
                 nth += 1;
             }
