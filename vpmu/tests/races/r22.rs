@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread::scope;
 
-use vcpu_call::{Calls, Park, VcpuId};
+use vcpu_call::{Calls, Park, VcpuId, Waker};
 use vpmu::Nanos;
 use vpmu::context::{
-    Attr, Caller, Leaves, Open, Perf, PerfCalls, PerfConfig, PerfObserver, Record, State, Step,
-    Target, VcpuThread,
+    Attr, Caller, HostThread, Leaves, Open, Perf, PerfCalls, PerfConfig, PerfObserver, Record,
+    State, Step, Target, VcpuThread,
 };
 use vpmu::source::script::ScriptSource;
 
@@ -42,6 +42,23 @@ fn vcpu(perf: &Perf<fn() -> Nanos, Arc<BothCall>>, calls: &PerfCalls, id: VcpuId
     vcpu
 }
 
+/// A thread's open has returned, or failed: then the other one must not wait for ever.
+struct Returned<'a>(&'a AtomicUsize, Waker);
+
+impl<'a> Returned<'a> {
+    /// Says so; how many have.
+    fn say(self) -> &'a AtomicUsize {
+        self.0
+    }
+}
+
+impl Drop for Returned<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+        self.1.wake();
+    }
+}
+
 /// 1. t is current on vCPU 0, u on vCPU 1.
 /// 2. vCPU 0's thread opens an event of u, vCPU 1's one of t. Both found their targets running, and
 ///    neither has sent its call.
@@ -57,9 +74,10 @@ fn r22_two_vcpus_install_on_each_other() {
     let wakers = [vcpus[1].waker(), vcpus[0].waker()];
     let returned = AtomicUsize::new(0);
     let current = Barrier::new(2);
-    let counts = scope(|threads| {
+    let threads = scope(|threads| {
         let opens = vcpus.into_iter().zip(wakers).map(|(mut by, other)| {
-            let (perf, tasks, returned, current) = (&perf, &tasks, &returned, &current);
+            let (perf, tasks, current) = (&perf, &tasks, &current);
+            let returned = Returned(&returned, other);
             threads.spawn(move || {
                 let here = by.here().unwrap();
                 let there = VcpuId(1 - here.0);
@@ -73,22 +91,28 @@ fn r22_two_vcpus_install_on_each_other() {
                 assert_eq!(perf.status(&event).unwrap().state, State::Active(there));
 
                 // The guest goes on, which leaves it for the other's call.
-                returned.fetch_add(1, Ordering::Release);
-                other.wake();
-                while returned.load(Ordering::Acquire) < 2 {
+                let both = returned.say();
+                while both.load(Ordering::Acquire) < 2 {
                     by.park();
                 }
-                let cpu = by.cpu_mut();
-                cpu.source_mut().count(3 + u64::from(here.0));
-                cpu.switch(Some(own), Leaves::Queued, None).unwrap();
-                current.wait();
-                // Both tasks are switched out: nobody has to be called.
-                perf.read(&event, &mut by).unwrap().unwrap().count
+                (by, event)
             })
         });
         let opens: Vec<_> = opens.collect();
-        let counts = opens.into_iter().map(|open| open.join().unwrap());
-        counts.collect::<Vec<_>>()
+        let ends = opens.into_iter().map(|open| open.join().unwrap());
+        ends.collect::<Vec<_>>()
     });
-    assert_eq!(counts, [4, 3], "each what happened on the other's vCPU");
+    let (mut vcpus, events): (Vec<_>, Vec<_>) = threads.into_iter().unzip();
+    for ((vcpu, task), counts) in vcpus.iter_mut().zip(&tasks).zip([3, 4]) {
+        let cpu = vcpu.cpu_mut();
+        cpu.source_mut().count(counts);
+        cpu.switch(Some(task), Leaves::Queued, None).unwrap();
+    }
+    // Both tasks are switched out: nobody has to be called.
+    let mut by = HostThread::new(&calls);
+    let counts = events
+        .iter()
+        .map(|event| perf.read(event, &mut by).unwrap());
+    let counts = counts.map(|reading| reading.unwrap().count);
+    assert_eq!(counts.collect::<Vec<_>>(), [4, 3], "on the other's vCPU");
 }

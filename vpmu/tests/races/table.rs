@@ -232,7 +232,8 @@ fn a_task_that_has_exited() {
     ];
     for act in acts {
         act(&mut rig, &event);
-        assert_eq!(rig.state(&event), State::Exit);
+        let status = rig.perf.status(&event).unwrap();
+        assert_eq!((status.state, status.limit), (State::Exit, 0));
     }
     rig.happen(0, 100);
     assert_eq!(rig.count_of(&event), 4);
