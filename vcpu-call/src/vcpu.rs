@@ -35,11 +35,18 @@ pub struct Vcpu<F, R> {
     id: VcpuId,
     mailbox: Arc<Mailbox<F, R>>,
     calls: Calls<F, R>,
+    /// As in the mailbox: only this end changes it.
+    online: bool,
 }
 
 impl<F: Send + 'static, R: Send + 'static> Vcpu<F, R> {
     pub(crate) fn new(id: VcpuId, mailbox: Arc<Mailbox<F, R>>, calls: Calls<F, R>) -> Self {
-        Self { id, mailbox, calls }
+        Self {
+            id,
+            mailbox,
+            calls,
+            online: false,
+        }
     }
 
     /// Which vCPU it is.
@@ -49,12 +56,13 @@ impl<F: Send + 'static, R: Send + 'static> Vcpu<F, R> {
 
     /// Whether calls are accepted.
     pub fn is_online(&self) -> bool {
-        self.mailbox.is_open()
+        self.online
     }
 
     /// Accepts calls from now on. The thread has to serve them, whatever else it does (D3).
     pub fn go_online(&mut self) {
         self.mailbox.open();
+        self.online = true;
     }
 
     /// Runs what is queued, then refuses: each call that came while it ran those, and every later
@@ -65,6 +73,7 @@ impl<F: Send + 'static, R: Send + 'static> Vcpu<F, R> {
             self.serve_one(&mut serve);
         }
         self.mailbox.refuse();
+        self.online = false;
     }
 
     /// Whether calls are queued: the check right before the guest is entered, after the VMM cleared

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vcpu_call::{NotRun, Park, VcpuId, Waker};
 use vpmu::context::{
-    Attr, Caller, ChromeTrace, Cpu, Leaves, Open, Perf, PerfCall, PerfConfig, PerfError, PerfReply,
-    Target, Task,
+    Attr, Caller, ChromeTrace, Cpu, Leaves, Open, Perf, PerfCallRef, PerfConfig, PerfError,
+    PerfReply, Target, Task,
 };
 use vpmu::source::script::ScriptSource;
 use vpmu::{EventSelect, Nanos};
@@ -75,7 +75,7 @@ impl Caller for Stage {
         self.here
     }
 
-    fn call(&mut self, target: VcpuId, call: PerfCall) -> Result<PerfReply, NotRun> {
+    fn call(&mut self, target: VcpuId, call: PerfCallRef<'_>) -> Result<PerfReply, NotRun> {
         if let Some(script) = self.meanwhile.take() {
             script(self).expect("the script follows the rules");
         }

@@ -143,7 +143,8 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         }
         if let Some(task) = &mut task {
             let current = self.task.as_ref();
-            if !current.is_some_and(|current| task.holder.is_task(&current.0)) {
+            let own = current.is_some_and(|current| task.holder.is_task(&current.0));
+            if !own && task.active.is_some() {
                 return Err(Violation::Stranger);
             }
             task.audit()?;
@@ -159,7 +160,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             if ctx.active == Some(self.id()) {
                 ctx.audit_turns(self.id())?;
                 ctx.audit_slots(level, &mut users)?;
-            } else if self.online {
+            } else if self.online && (level == Level::Vcpu || ctx.attached() > 0) {
                 return Err(Violation::Stranger);
             }
         }
@@ -290,7 +291,7 @@ impl Ctx {
             let core = &entry.core;
             let alone = core.parent.is_none() && !core.attr.inherit;
             if alone && core.attr.sigtrap.is_some() {
-                let traps = core.traps.counts();
+                let traps = core.traps();
                 let pending = u64::from(entry.pending_trap.is_some());
                 if entry.overflows != traps.queued + traps.merged + traps.refused
                     || traps.queued != traps.sent + traps.dropped + pending

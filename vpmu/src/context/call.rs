@@ -4,26 +4,100 @@
 use vcpu_call::{NotRun, Park, VcpuId};
 
 use super::ctx::Context;
+use super::event::EventCore;
 use super::life::End;
-use super::{Event, Task};
+use super::{Event, PerfError, Task, TaskId};
 use crate::sync::Arc;
 
-/// A function for a vCPU's thread to run: hand it to [`Cpu::run`](super::Cpu::run) there.
+/// A function for a vCPU's thread to run, as it travels in a mailbox: hand it to
+/// [`Cpu::run`](super::Cpu::run) there.
 #[derive(Clone, Debug)]
-pub struct PerfCall(pub(super) Call);
+pub struct PerfCall(Sent);
+
+/// A function for a vCPU's thread to run, as whoever asks for it has it.
+///
+/// On the asker's own vCPU it runs as it is; to travel, it becomes a [`PerfCall`].
+#[derive(Clone, Copy, Debug)]
+pub struct PerfCallRef<'a>(pub(super) Call<'a>);
+
+impl PerfCall {
+    /// What it says, to be run.
+    pub const fn by_ref(&self) -> PerfCallRef<'_> {
+        PerfCallRef(match &self.0 {
+            Sent::Install {
+                core,
+                ctx,
+                group,
+                task,
+            } => Call::Install(Offer {
+                core,
+                ctx,
+                group: group.as_ref(),
+                task: *task,
+            }),
+            Sent::Event(event, op) => Call::Event(event, *op),
+            Sent::Exit(task, ctx) => Call::Exit(task, ctx),
+            Sent::Online => Call::Online,
+            Sent::Offline => Call::Offline,
+        })
+    }
+}
+
+impl PerfCallRef<'_> {
+    /// The same, fit for travel.
+    pub fn to_call(self) -> PerfCall {
+        PerfCall(match self.0 {
+            Call::Install(offer) => Sent::Install {
+                core: Arc::clone(offer.core),
+                ctx: Arc::clone(offer.ctx),
+                group: offer.group.cloned(),
+                task: offer.task,
+            },
+            Call::Event(event, op) => Sent::Event(event.clone(), op),
+            Call::Exit(task, ctx) => Sent::Exit(task.clone(), Arc::clone(ctx)),
+            Call::Online => Sent::Online,
+            Call::Offline => Sent::Offline,
+        })
+    }
+}
 
 #[derive(Clone)]
-pub(super) enum Call {
-    /// Install an event that is in no list yet.
-    Install(Event),
-    /// Do something to an event of a context that is active there.
+enum Sent {
+    Install {
+        core: Arc<EventCore>,
+        ctx: Arc<Context>,
+        group: Option<Event>,
+        task: Option<TaskId>,
+    },
     Event(Event, Op),
-    /// The task exits.
     Exit(Task, Arc<Context>),
+    Online,
+    Offline,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Call<'a> {
+    /// Install an event that is in no list yet.
+    Install(Offer<'a>),
+    /// Do something to an event of a context that is active there.
+    Event(&'a Event, Op),
+    /// The task exits.
+    Exit(&'a Task, &'a Arc<Context>),
     /// The vCPU's own context begins.
     Online,
     /// The vCPU's own context ends, and its task is not current any more.
     Offline,
+}
+
+/// An event that wants to join a context.
+#[derive(Clone, Copy)]
+pub(super) struct Offer<'a> {
+    pub(super) core: &'a Arc<EventCore>,
+    pub(super) ctx: &'a Arc<Context>,
+    /// The leader of the group that it joins.
+    pub(super) group: Option<&'a Event>,
+    /// The task that it is for; none if it is for a vCPU.
+    pub(super) task: Option<TaskId>,
 }
 
 /// What is done to an event, wherever it is.
@@ -38,10 +112,16 @@ pub(super) enum Op {
     Remove(End),
 }
 
-impl core::fmt::Debug for Call {
+impl core::fmt::Debug for Sent {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        PerfCall(self.clone()).by_ref().0.fmt(f)
+    }
+}
+
+impl core::fmt::Debug for Call<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Install(event) => f.debug_tuple("Install").field(&event.id()).finish(),
+            Self::Install(offer) => f.debug_tuple("Install").field(&offer.core.id).finish(),
             Self::Event(event, op) => f.debug_tuple("Event").field(&event.id()).field(op).finish(),
             Self::Exit(task, _) => f.debug_tuple("Exit").field(&task.id()).finish(),
             Self::Online => f.write_str("Online"),
@@ -57,12 +137,16 @@ pub struct PerfReply(pub(super) Reply);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Done,
+    /// The event has this place in its context now.
+    Installed(usize),
     /// Not done: the task is placed on another vCPU (EAGAIN).
     Moved,
     /// Not done: the task, or the context, is not the current one here (ESRCH).
     NotHere,
-    /// Not done, and never will be: the task has exited.
-    Gone,
+    /// Not done: the context is another task's by now.
+    Traded,
+    /// Not done, and never will be.
+    Refused(PerfError),
 }
 
 /// A thread that asks the engine for something, and may have to wait for a vCPU.
@@ -74,10 +158,10 @@ pub trait Caller: Park {
     /// The vCPU whose thread this is.
     fn here(&self) -> Option<VcpuId>;
 
-    /// Runs `call` on the thread of `target` and waits, serving this thread's own calls meanwhile;
-    /// on this very thread if it is that.
+    /// Runs `call` on the thread of `target` and waits, serving this thread's own calls meanwhile.
+    /// On this very thread, if it is that, it runs as it is: [`Cpu::run`](super::Cpu::run).
     ///
     /// # Errors
     /// As [`vcpu_call::Vcpu::call`] does.
-    fn call(&mut self, target: VcpuId, call: PerfCall) -> Result<PerfReply, NotRun>;
+    fn call(&mut self, target: VcpuId, call: PerfCallRef<'_>) -> Result<PerfReply, NotRun>;
 }

@@ -5,8 +5,8 @@ use core::fmt;
 
 use vcpu_call::VcpuId;
 
-use super::call::{Call, PerfCall, PerfReply, Reply};
-use super::ctx::{Class, Context};
+use super::call::{Call, PerfCallRef, PerfReply, Reply};
+use super::ctx::{Class, Context, Ctx};
 use super::observe::{PerfObserver, Step};
 use super::order::{Place, Seen};
 use super::overflow::Sample;
@@ -33,7 +33,8 @@ pub struct Cpu<S: CounterSource, C: Clock, O: PerfObserver = NoObserver> {
     pub(super) ctx: Arc<Context>,
     /// The current task.
     pub(super) task: Option<Task>,
-    /// The current task's context, while it is scheduled here.
+    /// The current task's context, as far as it was there when the task came or got its first event
+    /// here since. Scheduled here if and only if it is active.
     pub(super) task_ctx: Option<Arc<Context>>,
     pub(super) online: bool,
 }
@@ -99,21 +100,31 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         self.online
     }
 
-    /// Runs `f` with both contexts locked and their time up to date, then tells the owners.
+    /// Runs `f` with the contexts locked and their time up to date, then tells the owners.
+    #[inline]
     pub(super) fn locked<R>(&mut self, f: impl FnOnce(&mut Pmu<S, C, O>, &mut Both<'_>) -> R) -> R {
-        let now = self.pmu.now();
-        let result = {
-            let mut vcpu = self.ctx.lock();
-            let mut task = self.task_ctx.as_deref().map(Context::lock);
-            let mut both = Both {
-                vcpu: &mut vcpu,
-                task: task.as_deref_mut(),
-            };
-            both.tick(now);
-            f(&mut self.pmu, &mut both)
-        };
+        self.pmu.look();
+        let result = self.contexts(|pmu, both| {
+            both.tick(pmu.now);
+            f(pmu, both)
+        });
         self.pmu.notify();
         result
+    }
+
+    /// Runs `f` with the contexts locked, whatever time it is.
+    #[inline]
+    pub(super) fn contexts<R>(
+        &mut self,
+        f: impl FnOnce(&mut Pmu<S, C, O>, &mut Both<'_>) -> R,
+    ) -> R {
+        let mut vcpu = self.pmu.vcpu_events.then(|| self.ctx.lock());
+        let mut task = self.task_ctx.as_deref().map(Context::lock);
+        let mut both = Both {
+            vcpu: vcpu.as_deref_mut(),
+            task: task.as_deref_mut(),
+        };
+        f(&mut self.pmu, &mut both)
     }
 
     /// Looks at the counters: takes what they counted and finds what overflowed, which belongs to
@@ -134,10 +145,11 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
 
     /// Does what overflows left to do on this vCPU: events at their limit go OFF (V3).
     pub fn irq_work(&mut self) {
-        if self.pmu.slots.is_idle() {
+        if !self.pmu.limits {
             return;
         }
         self.locked(|pmu, both| {
+            pmu.limits = false;
             let sight = pmu.sight(None, true);
             for user in pmu.slots.users().into_iter().flatten() {
                 let Some(ctx) = both.level(user.level) else {
@@ -167,7 +179,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         if self.pmu.slots.is_idle() && !self.pmu.waits {
             return armed;
         }
-        self.locked(|pmu, both| {
+        self.contexts(|pmu, both| {
             armed.rotate = both.waits();
             pmu.waits = armed.rotate;
             for user in pmu.slots.users().into_iter().flatten() {
@@ -193,8 +205,9 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
     /// Lets the groups that wait for a counter have their turn.
     pub fn rotate(&mut self) {
         self.locked(|pmu, both| {
-            let vcpu = both.vcpu.rotate;
-            let task = both.task.as_ref().is_some_and(|task| task.rotate);
+            let waits = |ctx: Option<&mut Ctx>| ctx.is_some_and(|ctx| ctx.rotate);
+            let vcpu = waits(both.level(Level::Vcpu));
+            let task = waits(both.level(Level::Task));
             if !vcpu && !task {
                 return;
             }
@@ -206,10 +219,10 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
                 }
                 pmu.class_out(ctx, Class::Flexible, &sight);
             }
-            if vcpu {
-                both.vcpu.turn();
-                pmu.class_out(both.vcpu, Class::Flexible, &sight);
-                pmu.class_in(both.vcpu, Level::Vcpu, Class::Flexible);
+            if vcpu && let Some(ctx) = both.level(Level::Vcpu) {
+                ctx.turn();
+                pmu.class_out(ctx, Class::Flexible, &sight);
+                pmu.class_in(ctx, Level::Vcpu, Class::Flexible);
             }
             if let Some(ctx) = both.level(Level::Task) {
                 pmu.class_in(ctx, Level::Task, Class::Flexible);
@@ -237,7 +250,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             }
         }
         let published = |task: &Task| task.0.published.seen() == Seen::Context;
-        if next.as_ref().is_some_and(published) || self.task.as_ref().is_some_and(published) {
+        if self.task_ctx.is_some() || next.as_ref().is_some_and(published) {
             self.switch_contexts(next.as_ref());
         }
         if let Some(prev) = &self.task {
@@ -297,7 +310,8 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         if task.0.is_trapped() {
             return None;
         }
-        let ctx = context_of(&task.0)?;
+        // What is not known here had no overflow since the task came here, and nothing on its way.
+        let ctx = self.task_ctx.as_ref()?;
         let trap = {
             let mut ctx = ctx.lock();
             if !ctx.holder.is_task(&task.0) {
@@ -330,12 +344,12 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         }
     }
 
-    /// Runs a call of another thread.
-    pub fn run(&mut self, call: PerfCall) -> PerfReply {
+    /// Runs a call: one that another thread sent to this vCPU, or one of its own.
+    pub fn run(&mut self, call: PerfCallRef<'_>) -> PerfReply {
         let reply = match call.0 {
-            Call::Install(event) => self.install_here(&event),
-            Call::Event(event, op) => self.event_here(&event, op),
-            Call::Exit(task, ctx) => self.exit_here(&task, &ctx),
+            Call::Install(offer) => self.install_here(&offer),
+            Call::Event(event, op) => self.event_here(event, op),
+            Call::Exit(task, ctx) => self.exit_here(task, ctx),
             Call::Online => {
                 self.go_online();
                 Reply::Done

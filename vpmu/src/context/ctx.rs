@@ -4,14 +4,14 @@
 use std::collections::VecDeque;
 use std::vec::Vec;
 
-use vcpu_call::{ServingLock, VcpuId};
+use vcpu_call::{ServingGate, VcpuId};
 
 use super::entry::Entry;
-use super::event::{Event, EventCore};
+use super::event::{Event, EventCore, EventId};
 use super::life::{End, State};
 use super::task::{TaskCore, TaskId};
 use crate::Nanos;
-use crate::sync::{Arc, Mutex, MutexGuard, Weak};
+use crate::sync::{Arc, Mutex, MutexGuard, Ordering, Tally, Weak};
 
 /// Which context: unique in its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +21,36 @@ pub(super) struct ContextId(pub(super) u64);
 pub(super) struct Context {
     /// Serialises open, close, ioctls, fork, exec, exit and hotplug on this context. Held across
     /// calls to other vCPUs, so whoever waits for it serves its mailbox meanwhile.
-    pub(super) gate: ServingLock<()>,
+    pub(super) gate: ServingGate,
+    /// Names for the events that are opened here. Only within the gate.
+    pub(super) ids: Ids,
     /// Protects everything else. Never held across a wait.
     inner: Mutex<Ctx>,
+}
+
+/// Names for events, dealt to contexts in blocks: so contexts that are busy at the same time share
+/// no word.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    next: Tally,
+    end: Tally,
+}
+
+impl Ids {
+    /// How many there are in a block.
+    pub(super) const BLOCK: u64 = 64;
+
+    /// The next one; `block` deals the first one of a new block. Whoever asks is within the gate,
+    /// which orders it.
+    pub(super) fn next(&self, block: impl FnOnce() -> EventId) -> EventId {
+        let mut next = self.next.load(Ordering::Relaxed);
+        if next == self.end.load(Ordering::Relaxed) {
+            next = block().0;
+            self.end.store(next + Self::BLOCK, Ordering::Relaxed);
+        }
+        self.next.store(next + 1, Ordering::Relaxed);
+        EventId(next)
+    }
 }
 
 /// Whose events they are.
@@ -80,7 +107,8 @@ pub(super) enum Class {
 impl Context {
     pub(super) fn new(id: ContextId, holder: Holder) -> Self {
         Self {
-            gate: ServingLock::new(()),
+            gate: ServingGate::new(),
+            ids: Ids::default(),
             inner: Mutex::new(Ctx {
                 id,
                 holder,
@@ -143,19 +171,16 @@ impl Ctx {
         } else {
             self.entries[index] = entry;
         }
-        let queued = self.traps.len();
-        self.traps
-            .reserve(self.entries.len() - queued.min(self.entries.len()));
+        if self.at(index).core.traps.is_some() {
+            self.traps.reserve(self.entries.len() - self.traps.len());
+        }
         index
     }
 
     /// Frees the room of an event that is closed, unless its trap is still on its way: then
-    /// whoever delivers that comes back here. That may have been before whoever closes it: the
-    /// gate, which they hold, keeps others from having moved in since.
+    /// whoever delivers that comes back here.
     pub(super) fn release(&mut self, index: usize) {
-        let Some(entry) = &self.entries[index] else {
-            return;
-        };
+        let entry = self.at(index);
         if entry.life.state() == State::Dead && entry.pending_trap.is_none() {
             debug_assert!(!entry.attached);
             self.entries[index] = None;
@@ -222,11 +247,7 @@ impl Ctx {
 
     /// The class of the group that `leader` leads.
     pub(super) fn class(&mut self, leader: usize) -> Class {
-        if self.pinned.contains(&leader) {
-            Class::Pinned
-        } else {
-            Class::Flexible
-        }
+        self.at(leader).own_class()
     }
 
     /// Puts an event into the lists.
@@ -236,19 +257,17 @@ impl Ctx {
         debug_assert!(!entry.attached);
         entry.attached = true;
         entry.life.begin(time);
-        let (leader, pinned) = (entry.leader, entry.core.attr.pinned);
+        let leader = entry.leader;
         if leader == index {
-            let class = if pinned {
-                Class::Pinned
-            } else {
-                Class::Flexible
-            };
+            let class = self.class(index);
             self.list_mut(class).push_back(index);
         } else {
             self.at(leader).siblings.push(index);
         }
         self.attached += 1;
         self.generation += 1;
+        // Its twins have no such event.
+        self.clone_of = None;
     }
 
     /// Takes an event that is on no counter out of the lists. What it led goes on, each by itself.
@@ -275,8 +294,12 @@ impl Ctx {
             self.at(index).leader = index;
             return;
         }
-        self.pinned.retain(|&leader| leader != index);
-        self.flexible.retain(|&leader| leader != index);
+        let class = self.class(index);
+        let list = self.list_mut(class);
+        match list.back() {
+            Some(&last) if last == index => drop(list.pop_back()),
+            _ => list.retain(|&leader| leader != index),
+        }
         for sibling in 0..self.at(index).siblings.len() {
             let sibling = self.at(index).siblings[sibling];
             self.settle(sibling);
@@ -325,10 +348,11 @@ impl Ctx {
     /// Books the time that an event spent in its state.
     pub(super) fn settle(&mut self, index: usize) {
         let time = self.time;
-        if !self.at(index).attached {
+        let entry = self.at(index);
+        if !entry.attached || entry.life.is_settled(time) {
             return;
         }
-        let leader = self.at(index).leader;
+        let leader = entry.leader;
         let state = (leader != index).then(|| self.at(leader).life.state());
         self.at(index).life.settle(time, state);
     }

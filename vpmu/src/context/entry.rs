@@ -4,6 +4,7 @@
 use std::vec::Vec;
 
 use super::Attr;
+use super::ctx::Class;
 use super::event::{EventCore, Totals};
 use super::life::Life;
 use crate::Nanos;
@@ -61,6 +62,16 @@ impl Entry {
             overflows: 0,
             hups: 0,
             throttled: 0,
+        }
+    }
+
+    /// The class of the group that it leads, if it leads one. What a pinned leader leaves behind is
+    /// flexible.
+    pub(super) fn own_class(&self) -> Class {
+        if self.core.attr.pinned {
+            Class::Pinned
+        } else {
+            Class::Flexible
         }
     }
 

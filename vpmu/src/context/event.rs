@@ -2,6 +2,7 @@
 //! Events: the handle, and what of an event never changes or needs no context.
 
 use core::fmt;
+use std::boxed::Box;
 use std::vec::Vec;
 
 use vcpu_call::{ServingLock, VcpuId};
@@ -55,9 +56,10 @@ pub(super) struct EventCore {
     pub(super) filter: Option<VcpuId>,
     /// The event that it was inherited from, at the top.
     pub(super) parent: Option<Weak<EventCore>>,
-    pub(super) family: ServingLock<Family>,
-    /// Shared with the events inherited from it.
-    pub(super) traps: Arc<TrapTally>,
+    /// The events inherited from it; none for one that is not inherited, or is an inherited one.
+    pub(super) family: Option<Box<ServingLock<Family>>>,
+    /// What became of its overflows, if they trap. Shared with the events inherited from it.
+    pub(super) traps: Option<Arc<TrapTally>>,
     pub(super) owner: Option<Arc<dyn Owner>>,
 }
 
@@ -77,6 +79,13 @@ pub(super) struct Totals {
     pub(super) count: u64,
     pub(super) enabled: Nanos,
     pub(super) running: Nanos,
+}
+
+impl EventCore {
+    pub(super) fn traps(&self) -> TrapCounts {
+        let tally = self.traps.as_deref();
+        tally.map(TrapTally::counts).unwrap_or_default()
+    }
 }
 
 impl Totals {
@@ -100,7 +109,7 @@ impl Event {
 
     /// What became of its overflows so far, those of inherited events included.
     pub fn traps(&self) -> TrapCounts {
-        self.core.traps.counts()
+        self.core.traps()
     }
 }
 

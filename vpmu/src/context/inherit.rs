@@ -12,6 +12,7 @@ use super::life::{End, State};
 use super::observe::{PerfObserver, Step};
 use super::overflow::Notice;
 use super::perf::{Clock, Perf};
+use super::slots::Level;
 use super::task::Slot;
 use super::{Event, PerfError, Task};
 use crate::CounterSource;
@@ -33,7 +34,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     pub fn fork(&self, parent: &Task, by: &mut impl Caller) -> Result<Task, PerfError> {
         let child = Task::new(self.new_task_id(), parent.place().vcpu());
         if let Some(ctx) = self.pinned(parent)? {
-            let _gate = ctx.gate.lock(by);
+            let _gate = ctx.gate.enter(by);
             self.inherit(&ctx, &child, by)?;
         }
         let created = Step::Created(Some(parent.id()));
@@ -72,7 +73,10 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
                 all = false;
                 continue;
             };
-            let mut family = top.family.lock(by);
+            let Some(mut family) = top.family.as_ref().map(|family| family.lock(by)) else {
+                all = false;
+                continue;
+            };
             if family.closed {
                 // What it led is about to go on, each by itself: the copies do so at once.
                 all = false;
@@ -108,7 +112,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     /// [`PerfError::NoSuchTask`] if it has exited.
     pub fn exec(&self, task: &Task, by: &mut impl Caller) -> Result<(), PerfError> {
         if let Some(ctx) = self.pinned(task)? {
-            let _gate = ctx.gate.lock(by);
+            let _gate = ctx.gate.enter(by);
             let mut ended = Vec::new();
             for event in members(&ctx, |core| core.attr.remove_on_exec) {
                 self.operate(&event, Op::Remove(End::Exit), by);
@@ -135,12 +139,11 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
             }
         };
         if let Some(ctx) = ctx {
-            let _gate = ctx.gate.lock(by);
+            let _gate = ctx.gate.enter(by);
             if ctx.lock().holder.is_tombstone() {
                 return Err(PerfError::NoSuchTask);
             }
-            let call = || Call::Exit(task.clone(), Arc::clone(&ctx));
-            let here = by.here();
+            let (call, here) = (Call::Exit(task, &ctx), by.here());
             self.on_context(&ctx, None, by, call, |inner| {
                 let dropped = inner.close_traps();
                 self.tell(here, Some(task.id()), None, Step::TrapsDropped(dropped));
@@ -161,8 +164,10 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     fn part(&self, ended: &[Event], by: &mut impl Caller) {
         for event in ended {
             if event.core.parent.is_some() {
-                if let Some(parent) = top(&event.core) {
-                    let mut family = parent.family.lock(by);
+                if let Some(parent) = top(&event.core)
+                    && let Some(family) = &parent.family
+                {
+                    let mut family = family.lock(by);
                     let known = family.children.len();
                     let own = |child: &Event| Arc::ptr_eq(&child.core, &event.core);
                     family.children.retain(|child| !own(child));
@@ -203,7 +208,6 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         if !self.is_task_ctx(ctx) {
             return Reply::NotHere;
         }
-        let now = self.pmu.now();
         self.locked(|pmu, both| {
             let Some(inner) = &mut both.task else {
                 return;
@@ -219,7 +223,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             let sight = pmu.sight(None, true);
             pmu.class_out(inner, Class::Flexible, &sight);
             pmu.class_out(inner, Class::Pinned, &sight);
-            inner.deactivate(now);
+            inner.deactivate(pmu.now);
             bury(inner, ctx, task);
         });
         self.task_ctx = None;
@@ -228,14 +232,14 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
 
     /// The vCPU's own context begins.
     pub(super) fn go_online(&mut self) {
-        let now = self.pmu.now();
+        self.pmu.look();
         {
             let mut ctx = self.ctx.lock();
             if ctx.online {
                 return;
             }
             ctx.online = true;
-            ctx.activate(self.pmu.vcpu, now);
+            ctx.activate(self.pmu.vcpu, self.pmu.now);
         }
         self.online = true;
         self.tell(None, Step::Online);
@@ -251,17 +255,21 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             let switched = self.switch(Some(&current), super::Leaves::Queued, None);
             debug_assert!(switched.is_ok());
         }
-        let now = self.pmu.now();
+        self.pmu.vcpu_events = true;
         let ended = self.locked(|pmu, both| {
+            let Some(ctx) = both.level(Level::Vcpu) else {
+                return Vec::new();
+            };
             let sight = pmu.sight(None, true);
-            pmu.class_out(both.vcpu, Class::Flexible, &sight);
-            pmu.class_out(both.vcpu, Class::Pinned, &sight);
-            let ended: Vec<_> = attached(both.vcpu, |_| true);
+            pmu.class_out(ctx, Class::Flexible, &sight);
+            pmu.class_out(ctx, Class::Pinned, &sight);
+            let ended: Vec<_> = attached(ctx, |_| true);
             for (index, _) in &ended {
-                both.vcpu.detach(*index, End::Exit);
+                ctx.detach(*index, End::Exit);
             }
-            both.vcpu.deactivate(now);
-            both.vcpu.online = false;
+            ctx.deactivate(pmu.now);
+            ctx.online = false;
+            pmu.vcpu_events = false;
             ended
         });
         self.online = false;

@@ -15,17 +15,19 @@
 //!   the task is looked for under the lock like any that has left.
 //! - **N5** The search starts over only when the task has switched or migrated since.
 
-use super::call::{Call, Caller, Reply};
-use super::ctx::{Context, Holder};
-use super::event::{EventCore, Family, Owner};
-use super::life::{End, State};
+use std::boxed::Box;
+
+use super::call::{Call, Caller, Offer, Op, Reply};
+use super::ctx::{Context, Ctx, Holder};
+use super::event::{EventCore, EventId, Family, Owner};
+use super::life::End;
 use super::observe::{PerfObserver, Retry, Step};
 use super::order::{Place, full_fence};
 use super::perf::{Clock, Perf};
 use super::task::Slot;
-use super::{Attr, Event, PerfError, Target, Task};
+use super::{Attr, Event, PerfError, Target, Task, TaskId};
 use crate::sync::{Arc, Weak, yield_now};
-use vcpu_call::ServingLock;
+use vcpu_call::{ServingLock, VcpuId};
 
 /// Everything about an event that is to be opened.
 #[derive(Clone)]
@@ -52,12 +54,27 @@ impl<'a> Open<'a> {
     }
 }
 
-/// How a search for a task on its vCPU ended.
-enum Found {
-    Installed,
-    /// It was not current, or its vCPU is offline.
-    NotCurrent,
-    Exited,
+/// Why an event was not let into a context.
+pub(super) enum NotAdmitted {
+    /// The context is another task's by now.
+    Traded,
+    /// For good.
+    Refused(PerfError),
+}
+
+impl From<PerfError> for NotAdmitted {
+    fn from(error: PerfError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<NotAdmitted> for Reply {
+    fn from(why: NotAdmitted) -> Self {
+        match why {
+            NotAdmitted::Traded => Self::Traded,
+            NotAdmitted::Refused(error) => Self::Refused(error),
+        }
+    }
 }
 
 /// A context that stays with its task as long as this lives.
@@ -74,6 +91,53 @@ impl core::ops::Deref for Pinned {
 
     fn deref(&self) -> &Arc<Context> {
         &self.0
+    }
+}
+
+impl Ctx {
+    /// Puts an event into the lists, if everything still is as it was when it was asked for. Its
+    /// place. From here on the context is no copy of another's, so that it stays with its task.
+    #[inline]
+    pub(super) fn admit(&mut self, offer: &Offer<'_>, slots: usize) -> Result<usize, NotAdmitted> {
+        match (&self.holder, offer.task) {
+            (Holder::Tombstone, _) => return Err(PerfError::NoSuchTask.into()),
+            (Holder::Vcpu(vcpu), _) if !self.online => {
+                return Err(PerfError::NoSuchVcpu(*vcpu).into());
+            }
+            (Holder::Task(holder, _), Some(task)) if *holder != task => {
+                return Err(NotAdmitted::Traded);
+            }
+            (Holder::Vcpu(_) | Holder::Task(..), _) => {}
+        }
+        let leader = match offer.group {
+            None => None,
+            Some(leader) => Some(self.leads(leader, offer.core, slots)?),
+        };
+        let index = self.reserve(Arc::clone(offer.core), leader);
+        self.attach(index);
+        Ok(index)
+    }
+
+    /// The place of `leader`, if `core` may join its group.
+    fn leads(
+        &mut self,
+        leader: &Event,
+        core: &EventCore,
+        slots: usize,
+    ) -> Result<usize, PerfError> {
+        let entry = self.entry(leader).ok_or(PerfError::Closed)?;
+        if entry.leader != leader.index || !entry.attached {
+            return Err(PerfError::Invalid("the leader leads no group"));
+        }
+        if entry.core.filter != core.filter || entry.core.attr.inherit != core.attr.inherit {
+            return Err(PerfError::Invalid("a group has one target"));
+        }
+        if entry.siblings.len() + 2 > slots {
+            return Err(PerfError::Invalid(
+                "the group has more events than counters",
+            ));
+        }
+        Ok(leader.index)
     }
 }
 
@@ -97,217 +161,170 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
             return Err(PerfError::NotCounted);
         }
         match open.target {
-            Target::Vcpu(vcpu) => {
-                let ctx = self.vcpu_ctx(vcpu)?;
-                self.open_in(ctx, None, open, by)
-            }
-            Target::Task(task) | Target::TaskOn(task, _) => {
-                let ctx = self.context_for(task)?;
-                self.open_in(&ctx, Some(task), open, by)
-            }
-        }
-    }
-
-    fn open_in(
-        &self,
-        ctx: &Arc<Context>,
-        task: Option<&Task>,
-        open: &Open<'_>,
-        by: &mut impl Caller,
-    ) -> Result<Event, PerfError> {
-        let gate = ctx.gate.lock(by);
-        let event = self.reserve(ctx, open)?;
-        self.tell(by.here(), task.map(Task::id), Some(event.id()), Step::Open);
-        let installed = self.install(&event, task, by);
-        if installed.is_err() {
-            let mut ctx = ctx.lock();
-            ctx.detach(event.index, End::Close);
-            ctx.release(event.index);
-        }
-        drop(gate);
-        installed.map(|()| event)
-    }
-
-    /// Makes the event, with a place in its context that is in no list yet. The gate is held.
-    fn reserve(&self, ctx: &Arc<Context>, open: &Open<'_>) -> Result<Event, PerfError> {
-        let filter = match open.target {
-            Target::TaskOn(_, vcpu) => {
+            Target::Vcpu(vcpu) => self.open_on_vcpu(vcpu, open, by),
+            Target::Task(task) => self.open_in_task(task, None, open, by),
+            Target::TaskOn(task, vcpu) => {
                 self.vcpu_ctx(vcpu)?;
-                Some(vcpu)
+                self.open_in_task(task, Some(vcpu), open, by)
             }
-            Target::Vcpu(_) | Target::Task(_) => None,
-        };
-        let mut inner = ctx.lock();
-        match &inner.holder {
-            Holder::Tombstone => return Err(PerfError::NoSuchTask),
-            Holder::Vcpu(vcpu) if !inner.online => return Err(PerfError::NoSuchVcpu(*vcpu)),
-            Holder::Vcpu(_) | Holder::Task(..) => {}
         }
-        let leader = match open.group {
-            None => None,
-            Some(leader) if !Arc::ptr_eq(&leader.ctx, ctx) => {
-                return Err(PerfError::Invalid("a group has one target"));
-            }
-            Some(leader) => {
-                let entry = inner.entry(leader).ok_or(PerfError::Closed)?;
-                if entry.leader != leader.index || !entry.attached {
-                    return Err(PerfError::Invalid("the leader leads no group"));
-                }
-                if entry.core.filter != filter || entry.core.attr.inherit != open.attr.inherit {
-                    return Err(PerfError::Invalid("a group has one target"));
-                }
-                if entry.siblings.len() + 2 > self.slots() {
-                    return Err(PerfError::Invalid(
-                        "the group has more events than counters",
-                    ));
-                }
-                Some(leader.index)
-            }
-        };
-        let id = self.new_event_id();
-        let core = Arc::new(EventCore {
+    }
+
+    /// The event, in no context yet.
+    fn make(&self, id: EventId, open: &Open<'_>, filter: Option<VcpuId>) -> Arc<EventCore> {
+        Arc::new(EventCore {
             id,
             top: id,
             attr: open.attr,
             filter,
             parent: None,
-            family: ServingLock::new(Family::default()),
-            traps: Arc::default(),
+            family: open
+                .attr
+                .inherit
+                .then(|| Box::new(ServingLock::new(Family::default()))),
+            traps: open.attr.sigtrap.map(|_| Arc::default()),
             owner: open.owner.clone(),
-        });
-        let index = inner.reserve(Arc::clone(&core), leader);
-        Ok(Event {
-            core,
-            ctx: Arc::clone(ctx),
-            index,
         })
     }
 
-    /// Puts a reserved event into its context's lists. The gate is held.
-    fn install(
+    fn open_on_vcpu(
         &self,
-        event: &Event,
-        task: Option<&Task>,
+        vcpu: VcpuId,
+        open: &Open<'_>,
         by: &mut impl Caller,
-    ) -> Result<(), PerfError> {
-        {
-            // One that waits to be enabled needs nobody's help, unless it is the first.
-            let mut ctx = event.ctx.lock();
-            let off = ctx.at(event.index).life.state() == State::Off;
-            if off && ctx.attached() > 0 && !ctx.holder.is_tombstone() {
-                ctx.attach(event.index);
-                return Ok(());
-            }
+    ) -> Result<Event, PerfError> {
+        let ctx = self.vcpu_ctx(vcpu)?;
+        let _gate = ctx.gate.enter(by);
+        let core = self.make(ctx.ids.next(|| self.event_ids()), open, None);
+        let offer = offer(&core, ctx, open.group, None)?;
+        self.tell(by.here(), None, Some(core.id), Step::Open);
+        if !ctx.lock().online {
+            return Err(PerfError::NoSuchVcpu(vcpu));
         }
-        match task {
-            Some(task) => self.install_in_task(event, task, by),
-            None => self.install_in_vcpu(event, by),
-        }
-    }
-
-    fn install_in_vcpu(&self, event: &Event, by: &mut impl Caller) -> Result<(), PerfError> {
-        let Holder::Vcpu(vcpu) = event.ctx.lock().holder else {
-            return Err(PerfError::NoSuchTask);
-        };
-        match self.send(vcpu, Call::Install(event.clone()), Some(event), by) {
-            Some(Reply::Done) => Ok(()),
+        match self.send(vcpu, Call::Install(offer), Some(core.id), by) {
+            Some(Reply::Installed(index)) => Ok(Event {
+                ctx: Arc::clone(ctx),
+                core,
+                index,
+            }),
+            Some(Reply::Refused(error)) => Err(error),
             _ => Err(PerfError::NoSuchVcpu(vcpu)),
         }
     }
 
-    fn install_in_task(
+    fn open_in_task(
         &self,
-        event: &Event,
         task: &Task,
+        filter: Option<VcpuId>,
+        open: &Open<'_>,
         by: &mut impl Caller,
-    ) -> Result<(), PerfError> {
-        // N1: from here on, a switch to the task finds the context, or the task is found running.
-        full_fence();
+    ) -> Result<Event, PerfError> {
+        let mut made = None;
         let mut round = 0;
         loop {
-            round += 1;
-            let place = task.place();
-            // After the look, so that an observer stands between the two.
-            self.tell(
-                by.here(),
-                Some(task.id()),
-                Some(event.id()),
-                Step::Round(round),
-            );
-            match self.call_task(event, task, place, by) {
-                Found::Installed => return Ok(()),
-                Found::Exited => return Err(PerfError::NoSuchTask),
-                Found::NotCurrent => {}
+            let ctx = self.context_for(task)?;
+            let gate = ctx.gate.enter(by);
+            let core = made.take().unwrap_or_else(|| {
+                let id = ctx.ids.next(|| self.event_ids());
+                self.tell(by.here(), Some(task.id()), Some(id), Step::Open);
+                self.make(id, open, filter)
+            });
+            let offer = offer(&core, &ctx, open.group, Some(task.id()))?;
+            let installed = self.install(&offer, task, &mut round, by);
+            drop(gate);
+            match installed {
+                Ok(index) => return Ok(Event { core, ctx, index }),
+                Err(NotAdmitted::Refused(error)) => return Err(error),
+                Err(NotAdmitted::Traded) => self.retry(core.id, Retry::Traded, by),
             }
-            {
-                let mut ctx = event.ctx.lock();
-                if ctx.holder.is_tombstone() {
-                    return Err(PerfError::NoSuchTask);
-                }
-                // N3: the lock serialises this with the switch that comes next.
-                if !matches!(task.place(), Place::Current(_)) {
-                    ctx.attach(event.index);
-                    return Ok(());
-                }
-            }
-            self.retry(event, Retry::Running, by);
+            made = Some(core);
         }
     }
 
-    /// Installs on the vCPU that the task is current on, if it is current anywhere.
+    /// Puts an event into the lists of its task's context. The gate is held.
+    fn install(
+        &self,
+        offer: &Offer<'_>,
+        task: &Task,
+        round: &mut u32,
+        by: &mut impl Caller,
+    ) -> Result<usize, NotAdmitted> {
+        if task.has_exited() {
+            return Err(PerfError::NoSuchTask.into());
+        }
+        if offer.core.attr.disabled {
+            // One that waits to be enabled needs nobody's help, unless it is the first.
+            let mut ctx = offer.ctx.lock();
+            if ctx.attached() > 0 {
+                return ctx.admit(offer, self.slots());
+            }
+        }
+        // N1: from here on, a switch to the task finds the context, or the task is found running. On
+        // the task's own vCPU, whose thread this is, nothing can switch meanwhile.
+        if by.here().map(Place::Current) != Some(task.place()) {
+            full_fence();
+        }
+        loop {
+            *round += 1;
+            let place = task.place();
+            // After the look, so that an observer stands between the two.
+            let about = (Some(task.id()), Some(offer.core.id));
+            self.tell(by.here(), about.0, about.1, Step::Round(*round));
+            if let Some(reply) = self.call_task(offer, task, place, by) {
+                return reply;
+            }
+            {
+                let mut ctx = offer.ctx.lock();
+                // N3: the lock serialises this with the switch that comes next.
+                if ctx.holder.is_tombstone() || !matches!(task.place(), Place::Current(_)) {
+                    return ctx.admit(offer, self.slots());
+                }
+            }
+            self.retry(offer.core.id, Retry::Running, by);
+        }
+    }
+
+    /// Installs on the vCPU that the task is current on; `None` if it is not current anywhere.
     fn call_task(
         &self,
-        event: &Event,
+        offer: &Offer<'_>,
         task: &Task,
         mut place: Place,
         by: &mut impl Caller,
-    ) -> Found {
+    ) -> Option<Result<usize, NotAdmitted>> {
         loop {
             let Place::Current(vcpu) = place else {
-                return Found::NotCurrent;
+                return None;
             };
-            match self.send(vcpu, Call::Install(event.clone()), Some(event), by) {
-                Some(Reply::Done) => return Found::Installed,
-                Some(Reply::Gone) => return Found::Exited,
-                Some(Reply::NotHere) => return Found::NotCurrent,
-                // N4
-                None => return Found::NotCurrent,
-                Some(Reply::Moved) => self.retry(event, Retry::Moved, by),
+            match self.send(vcpu, Call::Install(*offer), Some(offer.core.id), by) {
+                Some(Reply::Installed(index)) => return Some(Ok(index)),
+                Some(Reply::Refused(error)) => return Some(Err(error.into())),
+                Some(Reply::Traded) => return Some(Err(NotAdmitted::Traded)),
+                // N4: a refused call is an answer, too.
+                Some(Reply::NotHere | Reply::Done) | None => return None,
+                Some(Reply::Moved) => self.retry(offer.core.id, Retry::Moved, by),
             }
             place = task.place();
         }
     }
 
-    fn retry(&self, event: &Event, why: Retry, by: &impl Caller) {
-        self.tell(by.here(), None, Some(event.id()), Step::Retry(why));
+    fn retry(&self, event: EventId, why: Retry, by: &impl Caller) {
+        self.tell(by.here(), None, Some(event), Step::Retry(why));
         yield_now();
     }
 
-    /// The context of a task, made if it has none, which stays with it for now and is no copy of
-    /// another's any more.
-    fn context_for(&self, task: &Task) -> Result<Pinned, PerfError> {
-        let mut fresh = None;
+    /// The context of a task, made and published if it has none.
+    fn context_for(&self, task: &Task) -> Result<Arc<Context>, PerfError> {
         loop {
             match task.0.slot() {
                 Slot::Closed => return Err(PerfError::NoSuchTask),
-                Slot::Context(ctx) => {
-                    if let Some(pinned) = pin(ctx, task) {
-                        pinned.lock().unclone();
-                        return Ok(pinned);
-                    }
-                    // It was traded away since.
-                    yield_now();
-                }
+                Slot::Context(ctx) => return Ok(ctx),
                 Slot::Empty => {
-                    let ctx = fresh.take().unwrap_or_else(|| {
-                        let holder = Holder::Task(task.id(), Arc::downgrade(&task.0));
-                        Arc::new(self.new_context(holder))
-                    });
-                    ctx.lock().pins = 1;
+                    let holder = Holder::Task(task.id(), Arc::downgrade(&task.0));
+                    let ctx = Arc::new(self.new_context(holder));
                     if task.0.publish(&ctx).is_ok() {
-                        return Ok(Pinned(ctx));
+                        return Ok(ctx);
                     }
-                    fresh = Some(ctx);
                 }
             }
         }
@@ -319,31 +336,51 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     /// # Errors
     /// [`PerfError::Closed`] if it is already.
     pub fn close(&self, event: &Event, by: &mut impl Caller) -> Result<(), PerfError> {
-        let children = {
-            let _gate = event.ctx.gate.lock(by);
-            self.remove(event, by)?;
-            let mut family = event.core.family.lock(by);
-            family.closed = true;
-            core::mem::take(&mut family.children)
-        };
-        for child in children {
-            let _gate = child.ctx.gate.lock(by);
-            // Its task may have exited since: then it is closed already.
-            let _ = self.remove(&child, by);
+        let remove = Op::Remove(End::Close);
+        {
+            let _gate = event.ctx.gate.enter(by);
+            if !self.operate(event, remove, by) {
+                return Err(PerfError::Closed);
+            }
+        }
+        if let Some(family) = &event.core.family {
+            self.close_family(family, by);
         }
         self.tell(by.here(), None, Some(event.id()), Step::Close);
         Ok(())
     }
 
-    /// Takes an event out of its context and frees its place. The gate is held.
-    fn remove(&self, event: &Event, by: &mut impl Caller) -> Result<(), PerfError> {
-        if event.ctx.lock().entry(event).is_none() {
-            return Err(PerfError::Closed);
+    /// Closes all that were inherited from an event that was closed.
+    fn close_family(&self, family: &ServingLock<Family>, by: &mut impl Caller) {
+        let children = {
+            let mut family = family.lock(by);
+            family.closed = true;
+            core::mem::take(&mut family.children)
+        };
+        for child in children {
+            let _gate = child.ctx.gate.enter(by);
+            // Its task may have exited since: then it is closed already.
+            self.operate(&child, Op::Remove(End::Close), by);
         }
-        self.operate(event, super::call::Op::Remove(End::Close), by);
-        event.ctx.lock().release(event.index);
-        Ok(())
     }
+}
+
+/// What `core` asks of `ctx`.
+fn offer<'a>(
+    core: &'a Arc<EventCore>,
+    ctx: &'a Arc<Context>,
+    group: Option<&'a Event>,
+    task: Option<TaskId>,
+) -> Result<Offer<'a>, PerfError> {
+    if group.is_some_and(|leader| !Arc::ptr_eq(&leader.ctx, ctx)) {
+        return Err(PerfError::Invalid("a group has one target"));
+    }
+    Ok(Offer {
+        core,
+        ctx,
+        group,
+        task,
+    })
 }
 
 /// Pins a context, if it is still that of `task`.
@@ -375,8 +412,8 @@ pub(super) fn inherited<C: Clock, O: PerfObserver>(
         },
         filter: parent.filter,
         parent: Some(Arc::downgrade(parent)),
-        family: ServingLock::new(Family::default()),
-        traps: Arc::clone(&parent.traps),
+        family: None,
+        traps: parent.traps.clone(),
         owner: parent.owner.clone(),
     });
     let mut inner = ctx.lock();

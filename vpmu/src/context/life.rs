@@ -90,6 +90,11 @@ impl Life {
         self.stamp = now;
     }
 
+    /// Whether no time has passed since the last [`settle`](Self::settle).
+    pub(super) fn is_settled(&self, now: Nanos) -> bool {
+        self.stamp == now
+    }
+
     /// Books the time since the last call: as enabled if the event, or the leader that it depends
     /// on, was not off, and as running if it was on a counter.
     pub(super) fn settle(&mut self, now: Nanos, leader: Option<State>) {

@@ -186,7 +186,7 @@ mod trace;
 
 pub use attr::{Attr, Target};
 pub use audit::Violation;
-pub use call::{Caller, PerfCall, PerfReply};
+pub use call::{Caller, PerfCall, PerfCallRef, PerfReply};
 pub use cpu::{Armed, Cpu, Leaves};
 pub use error::PerfError;
 pub use event::{Event, EventId, Owner};

@@ -120,6 +120,8 @@ pub enum Retry {
     Moved,
     /// The task was not current any more, but is somewhere by now (ESRCH, then found running).
     Running,
+    /// The context is another task's by now: the two traded theirs.
+    Traded,
     /// The vCPU does not schedule the context any more.
     NotHere,
     /// The vCPU went offline meanwhile.

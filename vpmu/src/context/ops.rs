@@ -4,9 +4,9 @@
 use super::call::{Call, Caller, Op, Reply};
 use super::cpu::Cpu;
 use super::ctx::{Class, Context, Ctx};
-use super::life::State;
+use super::life::{End, State};
 use super::observe::PerfObserver;
-use super::perf::{Clock, Perf};
+use super::perf::{Clock, Perf, Ran};
 use super::pmu::{Both, Pmu, Rank};
 use super::slots::Level;
 use super::{Attr, Event, PerfError};
@@ -105,7 +105,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     }
 
     fn for_group(&self, event: &Event, op: Op, by: &mut impl Caller) -> Result<(), PerfError> {
-        let _gate = event.ctx.gate.lock(by);
+        let _gate = event.ctx.gate.enter(by);
         let mut nth = 0;
         while let Some(member) = self.group_member(event, nth)? {
             self.for_each_child(&member, op, by);
@@ -130,43 +130,55 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     }
 
     fn for_family(&self, event: &Event, op: Op, by: &mut impl Caller) -> Result<(), PerfError> {
-        let _gate = event.ctx.gate.lock(by);
-        if event.ctx.lock().entry(event).is_none() {
-            return Err(PerfError::Closed);
-        }
-        self.for_each_child(event, op, by);
-        Ok(())
+        let _gate = event.ctx.gate.enter(by);
+        let known = self.for_each_child(event, op, by);
+        known.then_some(()).ok_or(PerfError::Closed)
     }
 
-    /// Does `op` to an event and to all that were inherited from it.
-    fn for_each_child(&self, event: &Event, op: Op, by: &mut impl Caller) {
-        let mut family = event.core.family.lock(by);
-        self.operate(event, op, by);
+    /// Does `op` to an event and to all that were inherited from it; whether it is not closed.
+    fn for_each_child(&self, event: &Event, op: Op, by: &mut impl Caller) -> bool {
+        let Some(family) = &event.core.family else {
+            return self.operate(event, op, by);
+        };
+        let mut family = family.lock(by);
+        let known = self.operate(event, op, by);
         for child in &family.children {
             self.operate(child, op, by);
         }
         if op == Op::Reset {
             family.dead.count = 0;
         }
+        known
     }
 
-    /// Does `op` to one event, on the vCPU that it is scheduled on or here.
-    pub(super) fn operate(&self, event: &Event, op: Op, by: &mut impl Caller) {
-        self.on_context(
-            &event.ctx,
-            Some(event),
-            by,
-            || Call::Event(event.clone(), op),
-            |ctx| {
-                if ctx.entry(event).is_some() {
-                    ctx.apply(event.index, op);
-                }
-            },
-        );
+    /// Does `op` to one event, on the vCPU that it is scheduled on or here; whether it is not
+    /// closed.
+    #[inline]
+    pub(super) fn operate(&self, event: &Event, op: Op, by: &mut impl Caller) -> bool {
+        let call = Call::Event(event, op);
+        let ran = self.on_context(&event.ctx, Some(event.id()), by, call, |ctx| {
+            let known = ctx.entry(event).is_some();
+            if known {
+                ctx.apply(event.index, op);
+            }
+            known
+        });
+        match ran {
+            Ran::Here(known) => known,
+            Ran::There(reply) => reply == Reply::Done,
+        }
     }
 }
 
 impl Ctx {
+    /// Whether nobody will ask what time it was when this event was closed: it is the last one, and
+    /// only counted.
+    fn is_last(&mut self, index: usize) -> bool {
+        let entry = self.at(index);
+        let counted = entry.period == 0 && entry.core.parent.is_none();
+        counted && entry.attached && self.attached() == 1
+    }
+
     /// Does `op` to an event that is on no counter; whether it wants to be on one now.
     fn apply(&mut self, index: usize, op: Op) -> bool {
         let ended = self.at(index).life.state() <= State::Exit;
@@ -186,7 +198,10 @@ impl Ctx {
                 let leader = self.at(index).leader;
                 self.settle_group(leader);
             }
-            Op::Remove(end) => self.detach(index, end),
+            Op::Remove(end) => {
+                self.detach(index, end);
+                self.release(index);
+            }
         }
         false
     }
@@ -235,38 +250,48 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
 }
 
 impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
-    /// Does `op` to an event whose context is scheduled here.
+    /// Does `op` to an event whose context is that of this vCPU or of its current task.
     pub(super) fn event_here(&mut self, event: &Event, op: Op) -> Reply {
         let level = if Arc::ptr_eq(&event.ctx, &self.ctx) && self.online {
+            self.pmu.vcpu_events = true;
             Level::Vcpu
         } else if self.is_task_ctx(&event.ctx) {
             Level::Task
         } else {
             return Reply::NotHere;
         };
-        let now = self.pmu.now();
-        let empty = self.locked(|pmu, both| {
+        let reply = self.contexts(|pmu, both| {
             let Some(ctx) = both.level(level) else {
-                return false;
+                return Reply::NotHere;
             };
-            if ctx.entry(event).is_some() {
+            if ctx.entry(event).is_none() {
+                return Reply::Refused(PerfError::Closed);
+            }
+            if !(op == Op::Remove(End::Close) && ctx.is_last(event.index)) {
+                pmu.look();
+                both.tick(pmu.now);
+            }
+            let Some(ctx) = both.level(level) else {
+                return Reply::NotHere;
+            };
+            if ctx.active == Some(pmu.vcpu) {
                 pmu.operate(both, level, event.index, op);
+            } else {
+                ctx.apply(event.index, op);
             }
-            match both.level(level) {
-                Some(ctx) if level == Level::Task && ctx.attached() == 0 => {
-                    ctx.deactivate(now);
-                    true
-                }
-                _ => false,
+            let empty = both.level(level).is_some_and(|ctx| ctx.attached() == 0);
+            match level {
+                Level::Vcpu => pmu.vcpu_events = !empty,
+                Level::Task if empty => both.leave(pmu.now),
+                Level::Task => {}
             }
+            Reply::Done
         });
-        if empty {
-            self.task_ctx = None;
-        }
-        Reply::Done
+        self.pmu.notify();
+        reply
     }
 
-    /// Whether `ctx` is the task's context that is scheduled here.
+    /// Whether `ctx` is that of the current task.
     pub(super) fn is_task_ctx(&self, ctx: &Arc<Context>) -> bool {
         let own = self.task_ctx.as_ref();
         own.is_some_and(|own| Arc::ptr_eq(own, ctx))

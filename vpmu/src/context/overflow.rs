@@ -104,7 +104,7 @@ impl Ctx {
             .sample
             .filter(|sample| sample.user || entry.core.attr.config.os);
         let addr = shown.map_or(0, |sample| sample.addr);
-        let traps = entry.core.attr.sigtrap.is_some();
+        let traps = entry.core.traps.is_some();
         let trap = traps.then(|| self.queue_trap(index, overflows, addr));
         Absorbed::Overflow {
             overflows,

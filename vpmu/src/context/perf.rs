@@ -6,12 +6,12 @@ use std::boxed::Box;
 
 use vcpu_call::VcpuId;
 
-use super::call::{Call, Caller, PerfCall, Reply};
+use super::call::{Call, Caller, PerfCallRef, PerfReply, Reply};
 use super::cpu::Cpu;
-use super::ctx::{Context, ContextId, Ctx, Holder};
+use super::ctx::{Context, ContextId, Ctx, Holder, Ids};
 use super::observe::{PerfObserver, Record, Retry, Step};
 use super::task::Task;
-use super::{Event, EventId, PerfError, TaskId};
+use super::{EventId, PerfError, TaskId};
 use crate::source::MAX_SLOTS;
 use crate::sync::{Arc, AtomicU32, Ordering, Tally, yield_now};
 use crate::{CounterSource, EventConfig, Nanos, NoObserver};
@@ -213,10 +213,10 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         self.hotplug(vcpu, Call::Offline, by)
     }
 
-    fn hotplug(&self, vcpu: VcpuId, call: Call, by: &mut impl Caller) -> Result<(), PerfError> {
+    fn hotplug(&self, vcpu: VcpuId, call: Call<'_>, by: &mut impl Caller) -> Result<(), PerfError> {
         let seat = self.seat(vcpu)?;
-        let _gate = seat.ctx.gate.lock(by);
-        let reply = by.call(vcpu, PerfCall(call));
+        let _gate = seat.ctx.gate.enter(by);
+        let reply = by.call(vcpu, PerfCallRef(call));
         reply.map(|_| ()).map_err(|_| PerfError::NoSuchVcpu(vcpu))
     }
 
@@ -258,6 +258,12 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         EventId(next(&self.0.events))
     }
 
+    /// The first of a block of names for events.
+    #[cold]
+    pub(super) fn event_ids(&self) -> EventId {
+        EventId(self.0.events.fetch_add(Ids::BLOCK, Ordering::Relaxed) + 1)
+    }
+
     pub(super) fn new_context(&self, holder: Holder) -> Context {
         Context::new(ContextId(next(&self.0.contexts)), holder)
     }
@@ -283,19 +289,19 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     }
 
     /// Sends a call and tells so.
+    #[inline]
     pub(super) fn send(
         &self,
         target: VcpuId,
-        call: Call,
-        event: Option<&Event>,
+        call: Call<'_>,
+        event: Option<EventId>,
         by: &mut impl Caller,
     ) -> Option<Reply> {
-        let id = event.map(Event::id);
-        self.tell(by.here(), None, id, Step::CallSent(target));
-        match by.call(target, PerfCall(call)) {
+        self.tell(by.here(), None, event, Step::CallSent(target));
+        match by.call(target, PerfCallRef(call)) {
             Ok(reply) => Some(reply.0),
             Err(_) => {
-                self.tell(by.here(), None, id, Step::CallRefused(target));
+                self.tell(by.here(), None, event, Step::CallRefused(target));
                 None
             }
         }
@@ -308,31 +314,47 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     /// being scheduled. Which vCPU that is can change until the call arrives; it is asked again
     /// then. A refused call is no reason to wait: a vCPU that goes offline lets go of its contexts
     /// first.
+    #[inline]
     pub(super) fn on_context<R>(
         &self,
         ctx: &Context,
-        event: Option<&Event>,
+        event: Option<EventId>,
         by: &mut impl Caller,
-        call: impl Fn() -> Call,
+        call: Call<'_>,
         local: impl FnOnce(&mut Ctx) -> R,
-    ) -> Option<R> {
+    ) -> Ran<R> {
+        // A vCPU's own events are mostly those of its current task: it need not ask where they are.
+        if let Some(here) = by.here()
+            && let Ok(PerfReply(reply)) = by.call(here, PerfCallRef(call))
+            && reply != Reply::NotHere
+        {
+            return Ran::There(reply);
+        }
         loop {
             let vcpu = {
                 let mut inner = ctx.lock();
                 match inner.active {
-                    None => return Some(local(&mut inner)),
+                    None => return Ran::Here(local(&mut inner)),
                     Some(vcpu) => vcpu,
                 }
             };
-            let why = match self.send(vcpu, call(), event, by) {
-                Some(Reply::Done | Reply::Gone) => return None,
-                Some(Reply::Moved | Reply::NotHere) => Retry::NotHere,
+            let why = match self.send(vcpu, call, event, by) {
+                Some(Reply::NotHere) => Retry::NotHere,
+                Some(reply) => return Ran::There(reply),
                 None => Retry::Offline,
             };
-            self.tell(by.here(), None, event.map(Event::id), Step::Retry(why));
+            self.tell(by.here(), None, event, Step::Retry(why));
             yield_now();
         }
     }
+}
+
+/// Where something was done to a context.
+pub(super) enum Ran<R> {
+    /// On the vCPU that schedules it.
+    There(Reply),
+    /// Under its lock: no vCPU does.
+    Here(R),
 }
 
 fn next(tally: &Tally) -> u64 {

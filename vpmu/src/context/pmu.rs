@@ -29,6 +29,13 @@ pub(super) struct Pmu<S, C, O> {
     pub(super) perf: Perf<C, O>,
     pub(super) vcpu: VcpuId,
     pub(super) slots: Slots<S>,
+    /// The time of the operation under way.
+    pub(super) now: Nanos,
+    /// The vCPU's own context may have events. Those of a vCPU that is online come and go on its
+    /// thread, so that this is known here without its lock.
+    pub(super) vcpu_events: bool,
+    /// An event on a counter here may be at its limit.
+    pub(super) limits: bool,
     /// Some group found no counter, and may wait for one still.
     pub(super) waits: bool,
     /// Owners to be told when the locks are released.
@@ -71,30 +78,37 @@ impl Rank {
     }
 }
 
-/// The two contexts that share a vCPU's counters, both locked.
+/// The contexts that share a vCPU's counters, locked, as far as they have anything to say.
 pub(super) struct Both<'a> {
-    pub(super) vcpu: &'a mut Ctx,
+    pub(super) vcpu: Option<&'a mut Ctx>,
     pub(super) task: Option<&'a mut Ctx>,
 }
 
 impl Both<'_> {
     pub(super) fn level(&mut self, level: Level) -> Option<&mut Ctx> {
         match level {
-            Level::Vcpu => Some(self.vcpu),
+            Level::Vcpu => self.vcpu.as_deref_mut(),
             Level::Task => self.task.as_deref_mut(),
         }
     }
 
     pub(super) fn tick(&mut self, now: Nanos) {
-        self.vcpu.tick(now);
+        for ctx in [&mut self.vcpu, &mut self.task].into_iter().flatten() {
+            ctx.tick(now);
+        }
+    }
+
+    /// The task's context is scheduled here no more: it has no events.
+    pub(super) fn leave(&mut self, now: Nanos) {
         if let Some(task) = &mut self.task {
-            task.tick(now);
+            task.deactivate(now);
         }
     }
 
     /// Whether some group waits for a counter.
     pub(super) fn waits(&self) -> bool {
-        self.vcpu.rotate || self.task.as_ref().is_some_and(|task| task.rotate)
+        let ctxs = [&self.vcpu, &self.task].into_iter().flatten();
+        ctxs.into_iter().any(|ctx| ctx.rotate)
     }
 }
 
@@ -105,14 +119,18 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
             perf,
             vcpu,
             slots,
+            now: Nanos(0),
+            vcpu_events: false,
+            limits: false,
             waits: false,
             // Room for all that one operation can find, so that none allocates.
             due: Vec::with_capacity(4 * MAX_SLOTS),
         }
     }
 
-    pub(super) fn now(&self) -> Nanos {
-        self.perf.now()
+    /// An operation begins: what time is it?
+    pub(super) fn look(&mut self) {
+        self.now = self.perf.now();
     }
 
     fn tell(&self, ctx: &Ctx, event: EventId, step: Step) {
@@ -121,7 +139,15 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
     }
 
     /// Tells the owners. No lock is held.
+    #[inline]
     pub(super) fn notify(&mut self) {
+        if !self.due.is_empty() {
+            self.notify_due();
+        }
+    }
+
+    #[cold]
+    fn notify_due(&mut self) {
         for (core, notice) in self.due.drain(..) {
             if let Some(owner) = &core.owner {
                 owner.notify(core.top, notice);
@@ -156,6 +182,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
                 }
                 if hup {
                     self.slots.halt(slot);
+                    self.limits = true;
                     self.tell(ctx, id, Step::Limit);
                 }
                 let core = &ctx.at(index).core;
@@ -174,7 +201,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
 
     pub(super) fn sight(&self, sample: Option<Sample>, leaving: bool) -> Sight {
         Sight {
-            now: self.now(),
+            now: self.now,
             sample,
             interval: self.perf.interval(),
             leaving,

@@ -111,7 +111,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         readings: &mut [Reading],
         by: &mut impl Caller,
     ) -> Result<usize, PerfError> {
-        let _gate = leader.ctx.gate.lock(by);
+        let _gate = leader.ctx.gate.enter(by);
         // One look at the counters for the whole group.
         self.operate(leader, Op::Read, by);
         let events = {
@@ -136,7 +136,9 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         for (nth, reading) in readings[..events].iter_mut().enumerate() {
             if let Some(member) = self.group_member(leader, nth)? {
                 let mut sum = reading.totals();
-                sum.add(self.inherited(&member.core.family.lock(by), by));
+                if let Some(family) = &member.core.family {
+                    sum.add(self.inherited(&family.lock(by), by));
+                }
                 *reading = Reading::new(member.id(), sum);
             }
         }
@@ -146,11 +148,13 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     /// The event's own totals and those of its family.
     fn total(&self, event: &Event, by: &mut impl Caller) -> Result<Reading, PerfError> {
         // First: whoever closes the event then has not taken its family away.
-        let family = event.core.family.lock(by);
+        let family = event.core.family.as_ref().map(|family| family.lock(by));
         self.operate(event, Op::Read, by);
         let own = event.ctx.lock().entry(event).map(|entry| entry.totals());
         let mut sum = own.ok_or(PerfError::Closed)?;
-        sum.add(self.inherited(&family, by));
+        if let Some(family) = family {
+            sum.add(self.inherited(&family, by));
+        }
         Ok(Reading::new(event.core.id, sum))
     }
 
@@ -181,7 +185,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
             throttled: entry.throttled,
             limit: entry.limit,
             pending: entry.pending_trap.is_some(),
-            traps: entry.core.traps.counts(),
+            traps: entry.core.traps(),
             config: entry.core.attr.config,
         })
     }

@@ -89,7 +89,9 @@ impl Ctx {
     pub(super) fn queue_trap(&mut self, index: usize, overflows: u64, addr: u64) -> Queued {
         let accepts = self.accepts_traps;
         let entry = self.at(index);
-        let tally = &entry.core.traps;
+        let Some(tally) = &entry.core.traps else {
+            return Queued::Refused;
+        };
         if !accepts {
             add(&tally.refused, overflows);
             return Queued::Refused;
@@ -110,7 +112,9 @@ impl Ctx {
         let index = self.traps.pop_front()?;
         let entry = self.at(index);
         let addr = entry.pending_trap.take().expect("a queued trap");
-        add(&entry.core.traps.sent, 1);
+        if let Some(tally) = &entry.core.traps {
+            add(&tally.sent, 1);
+        }
         let trap = Trap {
             task,
             event: entry.core.top,
@@ -128,7 +132,9 @@ impl Ctx {
         while let Some(index) = self.traps.pop_front() {
             let entry = self.at(index);
             entry.pending_trap = None;
-            add(&entry.core.traps.dropped, 1);
+            if let Some(tally) = &entry.core.traps {
+                add(&tally.dropped, 1);
+            }
             self.release(index);
         }
         dropped

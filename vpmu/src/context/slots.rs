@@ -46,6 +46,11 @@ impl<S: CounterSource> Slots<S> {
         &mut self.source
     }
 
+    /// How many of them there are.
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
     /// Whether nothing counts.
     pub(super) const fn is_idle(&self) -> bool {
         self.used == 0

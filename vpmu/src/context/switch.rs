@@ -7,146 +7,173 @@
 //!   but not while a trap is on its way in one of them, or somebody relies on one staying.
 //! - **W3** Whether the incoming task has events is asked inside its context's lock.
 
-use super::call::Reply;
+use super::call::{Offer, Reply};
 use super::cpu::{Cpu, context_of};
 use super::ctx::{Class, Context, Ctx};
 use super::observe::{PerfObserver, Step};
 use super::perf::Clock;
 use super::pmu::{Both, Pmu, Rank};
 use super::slots::Level;
-use super::{Event, Task};
+use super::{PerfError, Task};
 use crate::CounterSource;
-use crate::Nanos;
 use crate::sync::Arc;
 
 impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
     /// `next`, already claimed, takes the current task's place on the counters.
     pub(super) fn switch_contexts(&mut self, next: Option<&Task>) {
         let incoming = next.and_then(|next| context_of(&next.0));
-        let now = self.pmu.now();
-        // Dropped when the locks are released.
-        let mut outgoing = None;
-        {
+        self.pmu.look();
+        let traded = {
             let Self {
                 pmu,
-                ctx: vcpu,
+                ctx,
                 task,
                 task_ctx,
                 ..
             } = self;
-            let mut vcpu = vcpu.lock();
-            vcpu.tick(now);
-            let waits = vcpu.rotate;
-            if let Some(ctx) = &*task_ctx {
-                let mut out = ctx.lock();
-                out.tick(now);
-                take_all(pmu, &mut out);
-                if let (Some(task), Some(next), Some(incoming)) = (&*task, next, &incoming) {
-                    let mut other = incoming.lock();
-                    if trade(&mut out, &mut other) {
-                        task.0.exchange(&next.0);
-                        pmu.perf
-                            .tell(Some(pmu.vcpu), Some(task.id()), None, Step::Swap(next.id()));
-                        drop((out, other, vcpu));
-                        pmu.notify();
-                        return;
-                    }
+            let mut vcpu = pmu.vcpu_events.then(|| ctx.lock());
+            if let Some(vcpu) = &mut vcpu {
+                vcpu.tick(pmu.now);
+            }
+            let mut out = task_ctx.as_deref().map(Context::lock);
+            if let Some(out) = &mut out {
+                out.tick(pmu.now);
+                take_all(pmu, out);
+            }
+            let mut into = incoming.as_deref().map(Context::lock);
+            let traded = match (&mut out, &mut into) {
+                (Some(out), Some(into)) => trade(out, into),
+                _ => false,
+            };
+            if traded {
+                if let (Some(task), Some(next)) = (task, next) {
+                    task.0.exchange(&next.0);
+                    let swap = Step::Swap(next.id());
+                    pmu.perf.tell(Some(pmu.vcpu), Some(task.id()), None, swap);
                 }
-                let sight = pmu.sight(None, true);
-                pmu.class_out(&mut out, Class::Flexible, &sight);
-                pmu.class_out(&mut out, Class::Pinned, &sight);
-                out.deactivate(now);
-                drop(out);
-                outgoing = task_ctx.take();
-            }
-            let mut rank = waits.then_some(Rank::VcpuFlexible);
-            let mut guard = incoming.as_deref().map(Context::lock);
-            let mut inner = guard.as_deref_mut();
-            if let (Some(ctx), Some(next)) = (&mut inner, next)
-                && ctx.attached() > 0
-                && ctx.holder.is_task(&next.0)
-            {
-                ctx.activate(pmu.vcpu, now);
-                *task_ctx = incoming.clone();
-                let first = if ctx.has(Class::Pinned) {
-                    Rank::TaskPinned
-                } else {
-                    Rank::TaskFlexible
-                };
-                rank = Some(rank.map_or(first, |rank| rank.min(first)));
             } else {
-                inner = None;
+                if let Some(out) = &mut out {
+                    leave(pmu, out);
+                }
+                drop(out);
+                let next = next.zip(into.as_deref_mut());
+                let next = next.and_then(|(next, ctx)| ctx.holder.is_task(&next.0).then_some(ctx));
+                enter(pmu, vcpu.as_deref_mut(), next);
             }
-            if let Some(rank) = rank {
-                let sight = pmu.sight(None, true);
-                let mut both = Both {
-                    vcpu: &mut vcpu,
-                    task: inner,
-                };
-                pmu.resched(&mut both, rank, &sight);
-            }
+            traded
+        };
+        if !traded {
+            self.task_ctx = incoming;
         }
-        drop(outgoing);
         self.pmu.notify();
     }
 
     /// Installs an event that is in no list yet, if its task is the current one.
-    pub(super) fn install_here(&mut self, event: &Event) -> Reply {
-        if Arc::ptr_eq(&event.ctx, &self.ctx) {
-            return self.install_vcpu_event(event);
+    pub(super) fn install_here(&mut self, offer: &Offer<'_>) -> Reply {
+        if Arc::ptr_eq(offer.ctx, &self.ctx) {
+            return self.install_vcpu_event(offer);
         }
-        let now = self.pmu.now();
+        let current = self.task.as_ref().map(Task::id);
+        if offer.task.is_none() || current != offer.task {
+            return self.not_here(offer);
+        }
+        self.pmu.look();
         let reply = {
-            let mut vcpu = self.ctx.lock();
-            let mut ctx = event.ctx.lock();
-            let Some(task) = ctx.holder.task() else {
-                return Reply::Gone;
-            };
-            let here = self.task.as_ref().is_some_and(|own| own.id() == task.id);
-            if here {
-                if ctx.active.is_none() {
-                    ctx.activate(self.pmu.vcpu, now);
-                    self.task_ctx = Some(Arc::clone(&event.ctx));
-                }
-                let mut both = Both {
-                    vcpu: &mut vcpu,
-                    task: Some(&mut ctx),
-                };
-                join(&mut self.pmu, &mut both, Level::Task, event.index, now);
-                Reply::Done
-            } else if task.word.place().vcpu() == self.pmu.vcpu {
-                Reply::NotHere
-            } else {
-                Reply::Moved
+            let Self { pmu, ctx, .. } = self;
+            let mut vcpu = pmu.vcpu_events.then(|| ctx.lock());
+            let mut task = offer.ctx.lock();
+            if let Some(vcpu) = &mut vcpu {
+                vcpu.tick(pmu.now);
             }
+            task.tick(pmu.now);
+            let index = match task.admit(offer, pmu.slots.count()) {
+                Ok(index) => index,
+                Err(why) => return why.into(),
+            };
+            if task.active.is_none() {
+                task.activate(pmu.vcpu, pmu.now);
+            }
+            let mut both = Both {
+                vcpu: vcpu.as_deref_mut(),
+                task: Some(&mut task),
+            };
+            pmu.schedule(&mut both, Level::Task, index);
+            Reply::Installed(index)
         };
+        if !self.is_task_ctx(offer.ctx) {
+            self.task_ctx = Some(Arc::clone(offer.ctx));
+        }
         self.pmu.notify();
         reply
     }
 
-    fn install_vcpu_event(&mut self, event: &Event) -> Reply {
-        if !self.online {
-            return Reply::Gone;
+    /// Why an event cannot be installed here: its task is not the current one.
+    fn not_here(&self, offer: &Offer<'_>) -> Reply {
+        let ctx = offer.ctx.lock();
+        if ctx.holder.is_tombstone() {
+            return Reply::Refused(PerfError::NoSuchTask);
         }
-        let now = self.pmu.now();
-        self.locked(|pmu, both| join(pmu, both, Level::Vcpu, event.index, now));
-        Reply::Done
+        if ctx.holder.task_id() != offer.task {
+            return Reply::Traded;
+        }
+        let place = ctx.holder.task().map(|task| task.word.place());
+        match place {
+            Some(place) if place.vcpu() != self.pmu.vcpu => Reply::Moved,
+            _ => Reply::NotHere,
+        }
+    }
+
+    fn install_vcpu_event(&mut self, offer: &Offer<'_>) -> Reply {
+        self.pmu.vcpu_events = true;
+        self.locked(|pmu, both| {
+            let slots = pmu.slots.count();
+            let Some(ctx) = both.level(Level::Vcpu) else {
+                return Reply::NotHere;
+            };
+            match ctx.admit(offer, slots) {
+                Ok(index) => {
+                    pmu.schedule(both, Level::Vcpu, index);
+                    Reply::Installed(index)
+                }
+                Err(why) => why.into(),
+            }
+        })
     }
 }
 
-/// Puts an event into the lists of an active context, and onto a counter if it wants to.
-fn join<S: CounterSource, C: Clock, O: PerfObserver>(
+/// The outgoing task's events leave the counters.
+fn leave<S: CounterSource, C: Clock, O: PerfObserver>(pmu: &mut Pmu<S, C, O>, out: &mut Ctx) {
+    let sight = pmu.sight(None, true);
+    pmu.class_out(out, Class::Flexible, &sight);
+    pmu.class_out(out, Class::Pinned, &sight);
+    out.deactivate(pmu.now);
+}
+
+/// The incoming task's events, if it has any, and the vCPU's that wait share the counters that are
+/// free now (W3).
+fn enter<S: CounterSource, C: Clock, O: PerfObserver>(
     pmu: &mut Pmu<S, C, O>,
-    both: &mut Both<'_>,
-    level: Level,
-    index: usize,
-    now: Nanos,
+    vcpu: Option<&mut Ctx>,
+    next: Option<&mut Ctx>,
 ) {
-    both.tick(now);
-    if let Some(ctx) = both.level(level) {
-        ctx.attach(index);
+    let waits = vcpu.as_ref().is_some_and(|vcpu| vcpu.rotate);
+    let mut rank = waits.then_some(Rank::VcpuFlexible);
+    let mut next = next.filter(|ctx| ctx.attached() > 0);
+    if let Some(ctx) = &mut next {
+        ctx.activate(pmu.vcpu, pmu.now);
+        let class = if ctx.has(Class::Pinned) {
+            Class::Pinned
+        } else {
+            Class::Flexible
+        };
+        let first = Rank::of(Level::Task, class);
+        rank = Some(rank.map_or(first, |rank| rank.min(first)));
     }
-    pmu.schedule(both, level, index);
+    if let Some(rank) = rank {
+        let sight = pmu.sight(None, true);
+        let mut both = Both { vcpu, task: next };
+        pmu.resched(&mut both, rank, &sight);
+    }
 }
 
 /// Takes all counts of a task's context whose task is about to leave (W1).
@@ -162,7 +189,7 @@ fn take_all<S: CounterSource, C: Clock, O: PerfObserver>(pmu: &mut Pmu<S, C, O>,
 /// Exchanges the tasks of two contexts, if they may be (W2).
 fn trade(out: &mut Ctx, other: &mut Ctx) -> bool {
     let free = out.unswappable() == 0 && other.unswappable() == 0;
-    let trades = free && out.equivalent(other);
+    let trades = free && out.active.is_some() && out.equivalent(other);
     if trades {
         core::mem::swap(&mut out.holder, &mut other.holder);
     }

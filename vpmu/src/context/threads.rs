@@ -5,7 +5,7 @@ use core::fmt;
 
 use vcpu_call::{Calls, NotRun, Outside, Park, Vcpu, VcpuId, Waker};
 
-use super::call::{Caller, PerfCall, PerfReply};
+use super::call::{Caller, PerfCall, PerfCallRef, PerfReply};
 use super::cpu::Cpu;
 use super::observe::PerfObserver;
 use super::perf::Clock;
@@ -60,7 +60,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> VcpuThread<S, C, O> {
     pub fn offline(&mut self) -> Result<(), PerfError> {
         self.perf().offline(self.cpu.id(), self)?;
         let Self { cpu, mail } = self;
-        mail.go_offline(|call| cpu.run(call));
+        mail.go_offline(|call| cpu.run(call.by_ref()));
         // Among those calls may have been one to come online, which nobody can send any more.
         cpu.go_offline();
         Ok(())
@@ -74,7 +74,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> VcpuThread<S, C, O> {
     /// Runs what others called for; how many calls it was.
     pub fn serve(&mut self) -> usize {
         let Self { cpu, mail } = self;
-        mail.serve(|call| cpu.run(call))
+        mail.serve(|call| cpu.run(call.by_ref()))
     }
 }
 
@@ -85,7 +85,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Park for VcpuThread<S, C, O> {
 
     fn park(&mut self) {
         let Self { cpu, mail } = self;
-        mail.park(|call| cpu.run(call));
+        mail.park(|call| cpu.run(call.by_ref()));
     }
 }
 
@@ -94,9 +94,12 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Caller for VcpuThread<S, C, O>
         Some(self.cpu.id())
     }
 
-    fn call(&mut self, target: VcpuId, call: PerfCall) -> Result<PerfReply, NotRun> {
+    fn call(&mut self, target: VcpuId, call: PerfCallRef<'_>) -> Result<PerfReply, NotRun> {
         let Self { cpu, mail } = self;
-        mail.call(target, call, |call| cpu.run(call))
+        if target == cpu.id() && mail.is_online() {
+            return Ok(cpu.run(call));
+        }
+        mail.call(target, call.to_call(), |call| cpu.run(call.by_ref()))
     }
 }
 
@@ -133,8 +136,8 @@ impl Caller for HostThread {
         None
     }
 
-    fn call(&mut self, target: VcpuId, call: PerfCall) -> Result<PerfReply, NotRun> {
-        self.0.call(target, call)
+    fn call(&mut self, target: VcpuId, call: PerfCallRef<'_>) -> Result<PerfReply, NotRun> {
+        self.0.call(target, call.to_call())
     }
 }
 

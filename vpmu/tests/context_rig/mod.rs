@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use vcpu_call::{NotRun, Park, VcpuId, Waker};
 use vpmu::context::{
-    Attr, Caller, Cpu, Event, Leaves, Open, Perf, PerfCall, PerfConfig, PerfError, PerfObserver,
+    Attr, Caller, Cpu, Event, Leaves, Open, Perf, PerfCallRef, PerfConfig, PerfError, PerfObserver,
     PerfReply, Reading, Record, State, Step, Target, Task, Trap,
 };
 use vpmu::source::script::ScriptSource;
@@ -341,8 +341,10 @@ impl Caller for Rig {
         self.here
     }
 
-    fn call(&mut self, target: VcpuId, call: PerfCall) -> Result<PerfReply, NotRun> {
-        if let Some(script) = self.script.pop_front() {
+    fn call(&mut self, target: VcpuId, call: PerfCallRef<'_>) -> Result<PerfReply, NotRun> {
+        // On its own vCPU it runs at once: nothing comes in between.
+        let travels = self.here != Some(target);
+        if travels && let Some(script) = self.script.pop_front() {
             script(self, target);
         }
         if self.deaf.contains(&target) {
@@ -352,7 +354,7 @@ impl Caller for Rig {
             Some(Some(cpu)) => cpu.run(call),
             _ => return Err(NotRun::Offline),
         };
-        if let Some(script) = self.epilogue.pop_front() {
+        if travels && let Some(script) = self.epilogue.pop_front() {
             script(self, target);
         }
         Ok(reply)

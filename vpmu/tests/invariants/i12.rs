@@ -72,12 +72,36 @@ fn i12_no_trade_while_a_trap_is_on_its_way() {
 #[test]
 fn i12_no_trade_of_a_context_that_somebody_relies_on() {
     let mut rig = Rig::new(2, 4);
+    let goes = Attr {
+        remove_on_exec: true,
+        ..counting()
+    };
+    let (parent, child, events) = rig.family(&[goes]);
+    rig.run_task(0, &parent);
+    rig.happen(0, 1);
+    let other = child.clone();
+    rig.before_call(move |rig, _| {
+        rig.run_task(0, &other);
+        assert_eq!(rig.swaps(), 0, "exec holds the parent's context");
+    });
+    rig.exec(&parent).unwrap();
+    assert_eq!(rig.script_left(), 0);
+    rig.happen(0, 10);
+    assert_eq!(rig.count_of(&events[0]), 11, "the child counts on");
+    rig.run_task(0, &parent);
+    rig.happen(0, 5);
+    assert_eq!(rig.count_of(&events[0]), 11);
+}
+
+#[test]
+fn i12_an_event_joins_its_task_whatever_was_traded_meanwhile() {
+    let mut rig = Rig::new(2, 4);
     let (parent, child, events) = rig.family(&[counting()]);
     rig.run_task(0, &parent);
     let other = child.clone();
     rig.before_call(move |rig, _| {
         rig.run_task(0, &other);
-        assert_eq!(rig.swaps(), 0, "the installer holds the parent's context");
+        assert_eq!(rig.swaps(), 1);
     });
     let own = rig.open_task(counting(), &parent);
     assert_eq!(rig.script_left(), 0);

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, spawn};
 
 use vcpu_call::{Calls, NotRun, Park, VcpuId, Waker};
-use vpmu::context::{Caller, HostThread, PerfCall, PerfReply};
+use vpmu::context::{Caller, HostThread, PerfCall, PerfCallRef, PerfReply};
 
 use crate::rig::*;
 
@@ -62,7 +62,7 @@ impl<T: Send + 'static> Other<T> {
             match doing {
                 Doing::Waits => {}
                 Doing::Calls(vcpu, call, answer) => {
-                    answer.send(rig.call(vcpu, call)).unwrap();
+                    answer.send(rig.call(vcpu, call.by_ref())).unwrap();
                 }
             }
         }
@@ -86,9 +86,11 @@ impl Caller for OtherCaller {
         None
     }
 
-    fn call(&mut self, target: VcpuId, call: PerfCall) -> Result<PerfReply, NotRun> {
+    fn call(&mut self, target: VcpuId, call: PerfCallRef<'_>) -> Result<PerfReply, NotRun> {
         let (answer, answered) = channel();
-        self.tell.send(Doing::Calls(target, call, answer)).unwrap();
+        self.tell
+            .send(Doing::Calls(target, call.to_call(), answer))
+            .unwrap();
         answered.recv().unwrap()
     }
 }

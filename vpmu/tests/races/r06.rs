@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use vcpu_call::{NotRun, Park, VcpuId, Waker};
-use vpmu::context::{Caller, Leaves, Open, PerfCall, PerfReply, Retry, State, Step, Target};
+use vpmu::context::{Caller, Leaves, Open, PerfCallRef, PerfReply, Retry, State, Step, Target};
 
 use crate::checks::*;
 use crate::rig::*;
@@ -28,7 +28,7 @@ impl Caller for SharesCpu {
         None
     }
 
-    fn call(&mut self, target: VcpuId, call: PerfCall) -> Result<PerfReply, NotRun> {
+    fn call(&mut self, target: VcpuId, call: PerfCallRef<'_>) -> Result<PerfReply, NotRun> {
         assert_eq!(target, V1);
         Ok(self.0.lock().unwrap().run(call))
     }

@@ -72,10 +72,11 @@ fn r09_the_context_is_traded_and_moves_to_another_vcpu() {
 }
 
 /// 1. t is current on vCPU 0 with context T; u is its twin.
-/// 2. An event that is not inherited is opened on t: T is pinned meanwhile, and unlike U afterwards.
-/// 3. vCPU 0 switches to u while the call is on its way: no trade (W2), so the event is t's.
+/// 2. An event that is not inherited is opened on t: the call is on its way to vCPU 0, for T.
+/// 3. vCPU 0 switches to u: the two trade, and T is u's.
+/// 4. The call finds that T is not t's any more; the installer starts over with U, which is.
 #[test]
-fn r09_a_context_that_is_relied_on_is_not_traded() {
+fn r09_an_installation_follows_its_task_through_a_trade() {
     let mut rig = Rig::new(2, 2);
     let (t, u, events) = rig.twins(&[counting()]);
     rig.run_task(0, &t);
@@ -83,12 +84,14 @@ fn r09_a_context_that_is_relied_on_is_not_traded() {
     rig.before_call(move |rig, _| rig.run_task(0, &next));
     rig.log.clear();
     let own = rig.open_task(counting(), &t);
-    assert_eq!(rig.swaps(), 0);
+    assert_eq!(rig.swaps(), 1);
     assert_eq!(rig.sent(), [0]);
+    assert_eq!(rig.retries(), [Retry::Traded]);
+    assert_eq!(rig.state(&own), State::Inactive);
     rig.happen(0, 40);
     rig.run_task(0, &t);
     rig.happen(0, 2);
-    assert_eq!(rig.swaps(), 0);
+    assert_eq!(rig.swaps(), 1, "they differ now");
     assert_eq!(rig.count_of(&own), 2);
     assert_eq!(rig.count_of(&events[0]), 42);
 }

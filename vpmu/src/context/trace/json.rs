@@ -234,6 +234,7 @@ fn reason(why: Retry) -> Arg {
     word(match why {
         Retry::Moved => "moved",
         Retry::Running => "running",
+        Retry::Traded => "traded",
         Retry::NotHere => "not here",
         Retry::Offline => "offline",
     })
