@@ -93,6 +93,11 @@ impl Ground {
         self.seats.len()
     }
 
+    /// What the event counted, without those inherited from it.
+    pub(crate) fn counted_by(&self, event: EventId) -> u64 {
+        self.counted.get(&event).copied().unwrap_or_default()
+    }
+
     /// What all events together counted.
     pub(crate) fn counted(&self) -> u64 {
         self.counted.values().sum()
