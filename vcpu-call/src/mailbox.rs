@@ -11,7 +11,9 @@
 use std::collections::VecDeque;
 
 use crate::park::Ring;
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Ordering, fence};
+use crate::sync::{
+    Arc, AtomicBool, Condvar, Hint, LINGER, Mutex, MutexGuard, Ordering, fence, spin,
+};
 
 /// Why a function did not run, or why nobody knows its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +33,8 @@ pub(crate) struct Mailbox<F, R> {
     changed: Condvar,
     /// Whether the inbox holds calls. Written under the lock only.
     pending: AtomicBool,
+    /// Whether there may be something for an owner who waits for an answer.
+    stirred: Hint,
 }
 
 struct State<F, R> {
@@ -45,6 +49,8 @@ struct State<F, R> {
     answer: Option<Result<R, NotRun>>,
     /// Whether a wake has not been slept off.
     rung: bool,
+    /// Whether the owner waits on `changed`: nobody else is worth a system call.
+    asleep: bool,
 }
 
 /// A function on its way to run.
@@ -75,9 +81,11 @@ impl<F, R> Mailbox<F, R> {
                 ticket: 0,
                 answer: None,
                 rung: false,
+                asleep: false,
             }),
             changed: Condvar::new(),
             pending: AtomicBool::new(false),
+            stirred: Hint::default(),
         }
     }
 
@@ -132,6 +140,7 @@ impl<F, R> Mailbox<F, R> {
         state.ticket += 1;
         let ticket = state.ticket;
         let late = state.answer.take();
+        self.stirred.set(false);
         drop(state);
         drop(late);
         ticket
@@ -149,8 +158,7 @@ impl<F, R> Mailbox<F, R> {
         let reply = Reply { to, ticket };
         state.inbox.push_back(Call { f, reply });
         self.pending.store(true, Ordering::Relaxed);
-        drop(state);
-        self.changed.notify_one();
+        self.notify(state);
         // Before the kick: an owner that overwrote it sees the call. See `is_pending`.
         fence(Ordering::SeqCst);
         Ok(())
@@ -163,9 +171,38 @@ impl<F, R> Mailbox<F, R> {
         } else {
             Some(result)
         };
-        drop(state);
-        self.changed.notify_one();
+        self.notify(state);
         drop(late);
+    }
+
+    /// Something changed: tells the owner, wherever it waits.
+    fn notify(&self, state: MutexGuard<'_, State<F, R>>) {
+        let asleep = state.asleep;
+        drop(state);
+        // Not under the lock: whoever sees it takes that.
+        self.stirred.set(true);
+        if asleep {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until something may have changed.
+    fn doze<'a>(&self, mut state: MutexGuard<'a, State<F, R>>) -> MutexGuard<'a, State<F, R>> {
+        state.asleep = true;
+        let mut state = self.changed.wait(state);
+        state.asleep = false;
+        state
+    }
+
+    /// Gives an answer a moment to come: falling asleep and being woken takes longer than a vCPU
+    /// that is already on its way out of its guest.
+    fn linger(&self) {
+        for _ in 0..LINGER {
+            if self.stirred.get() {
+                return;
+            }
+            spin();
+        }
     }
 
     fn take_call(&self, state: &mut State<F, R>) -> Option<Call<F, R>> {
@@ -183,26 +220,29 @@ impl<F, R> Mailbox<F, R> {
     /// Sleeps until the owner's call is answered or somebody else's is to be served. The answer goes
     /// first, so that a busy mailbox does not keep the owner here for ever.
     pub(crate) fn next_event(&self) -> Event<F, R> {
+        self.linger();
         let mut state = self.state.lock();
         loop {
             if let Some(answer) = state.answer.take() {
                 return Event::Answer(answer);
             }
             if let Some(call) = self.take_call(&mut state) {
+                self.stirred.set(!state.inbox.is_empty());
                 return Event::Call(call);
             }
-            state = self.changed.wait(state);
+            state = self.doze(state);
         }
     }
 
     /// Sleeps until the owner's call is answered.
     pub(crate) fn next_answer(&self) -> Result<R, NotRun> {
+        self.linger();
         let mut state = self.state.lock();
         loop {
             if let Some(answer) = state.answer.take() {
                 return answer;
             }
-            state = self.changed.wait(state);
+            state = self.doze(state);
         }
     }
 
@@ -210,7 +250,7 @@ impl<F, R> Mailbox<F, R> {
     pub(crate) fn sleep(&self) {
         let mut state = self.state.lock();
         while !state.rung && state.inbox.is_empty() {
-            state = self.changed.wait(state);
+            state = self.doze(state);
         }
         state.rung = false;
     }
@@ -218,8 +258,9 @@ impl<F, R> Mailbox<F, R> {
 
 impl<F: Send, R: Send> Ring for Mailbox<F, R> {
     fn ring(&self) {
-        self.state.lock().rung = true;
-        self.changed.notify_one();
+        let mut state = self.state.lock();
+        state.rung = true;
+        self.notify(state);
     }
 }
 

@@ -46,6 +46,28 @@ impl AtomicBool {
     }
 }
 
+/// A guess that decides how to wait and never whether: the model checkers need not see it.
+#[derive(Default)]
+pub(crate) struct Hint(std::sync::atomic::AtomicBool);
+
+impl Hint {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, value: bool) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// How many times a waiting thread looks before it sleeps: some 20 µs. A model checker has no use
+/// for looks that come too early.
+pub(crate) const LINGER: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 1_000 };
+
+pub(crate) fn spin() {
+    std::hint::spin_loop();
+}
+
 pub(crate) struct AtomicU8(imp::atomic::AtomicU8);
 
 impl AtomicU8 {
