@@ -3,8 +3,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p vpmu --test loom -- --nocapture`
 //!
-//! A deadlock ends the whole process: loom's panic meets the vCPUs' drops, which lock. `--exact` shows
-//! the threads it found then.
+//! A deadlock fails the test that it is in, with the threads and where they wait.
 #![cfg(loom)]
 #![allow(
     clippy::disallowed_types,

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A vCPU goes away while somebody wants something of it (N4, D2).
+//!
+//! Its thread ends right there: it serves nobody any more, and whoever still waited for it would
+//! wait for ever.
 
 use vcpu_call::VcpuId;
 use vpmu::context::order::Place;
@@ -14,15 +17,13 @@ fn vcpu_event_vs_offline() {
     static OPENED: Seen = Seen::new();
     static REFUSED: Seen = Seen::new();
     search_both("vcpu_event_vs_offline", 3, |first| {
-        let (vm, [cpu]) = Vm::new(1);
+        let (vm, [cpu]) = Vm::new(0);
         let host = {
             let vm = vm.clone();
             move || {
                 let target = Target::Vcpu(VcpuId(0));
                 let open = Open::new(Attr::counting(instructions()), target);
-                let opened = vm.perf.open(&open, &mut vm.host());
-                vm.done();
-                opened
+                vm.perf.open(&open, &mut vm.host())
             }
         };
         let vcpu = {
@@ -51,7 +52,7 @@ fn vcpu_event_vs_offline() {
 #[test]
 fn offline_between_accept_and_run() {
     search_both("offline_between_accept_and_run", 3, |first| {
-        let (vm, [mut cpu]) = Vm::new(1);
+        let (vm, [mut cpu]) = Vm::new(0);
         let task = vm.task(0);
         let event = vm.open(Attr::sampling(instructions(), 10), &task);
         assert!(switch(&mut cpu, Some(&task)));
@@ -59,7 +60,6 @@ fn offline_between_accept_and_run() {
             let (vm, event) = (vm.clone(), event.clone());
             move || {
                 vm.perf.refresh(&event, 3, &mut vm.host()).unwrap();
-                vm.done();
             }
         };
         let vcpu = {
@@ -78,7 +78,7 @@ fn offline_between_accept_and_run() {
 #[test]
 fn offline_twice_vs_close() {
     search_both("offline_twice_vs_close", 3, |first| {
-        let (vm, [mut cpu]) = Vm::new(2);
+        let (vm, [mut cpu]) = Vm::new(0);
         let task = vm.task(0);
         let event = vm.open(Attr::counting(instructions()), &task);
         assert!(switch(&mut cpu, Some(&task)));
@@ -89,11 +89,9 @@ fn offline_twice_vs_close() {
                 let away = move || {
                     // Refused if the vCPU's own thread was faster.
                     let _ = other.perf.offline(VcpuId(0), &mut other.host());
-                    other.done();
                 };
                 let close = move || {
                     vm.perf.close(&event, &mut vm.host()).unwrap();
-                    vm.done();
                 };
                 race(first, away, close)
             }

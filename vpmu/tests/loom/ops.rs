@@ -11,7 +11,7 @@ fn vs_migration(
     first: First,
     attr: Attr,
     op: fn(&Vm, &Event),
-    check: fn(&Vm, &Event, &vpmu::context::Task, &[Cpu]),
+    check: fn(&Vm, &Event, &vpmu::context::Task, &[Box<Cpu>]),
 ) {
     let (vm, [mut zero, one]) = Vm::new(1);
     let task = vm.task(0);

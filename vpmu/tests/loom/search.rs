@@ -16,9 +16,16 @@ pub(crate) fn search(
     preemptions: impl Into<Option<usize>>,
     scenario: impl Fn() + Sync + Send + 'static,
 ) {
-    let nightly = std::env::var("PERFVISOR_NIGHTLY").is_ok_and(|value| value == "1");
-    let limit = nightly.then(|| Duration::from_secs(search_seconds()));
-    let preemptions = preemptions.into().filter(|_| !nightly);
+    search_within(search_time(), name, preemptions.into(), scenario);
+}
+
+fn search_within(
+    limit: Option<Duration>,
+    name: &str,
+    preemptions: Option<usize>,
+    scenario: impl Fn() + Sync + Send + 'static,
+) {
+    let preemptions = preemptions.filter(|_| limit.is_none());
     let executions = Arc::new(AtomicUsize::new(0));
 
     let mut model = loom::model::Builder::new();
@@ -58,7 +65,7 @@ pub(crate) enum First {
     B,
 }
 
-/// [`search`] with each of two parties in front.
+/// [`search`] with each of two parties in front, for half of the time if that is limited.
 ///
 /// Loom looks for a reason in the last access to a word only, so a thread's own load hides an
 /// earlier one of another thread from its read-modify-write. What one order misses that way, the
@@ -69,23 +76,23 @@ pub(crate) fn search_both(
     scenario: impl Fn(First) + Copy + Sync + Send + 'static,
 ) {
     for first in [First::A, First::B] {
-        search(
-            &format!("{name}, {first:?} first"),
-            preemptions,
-            move || {
-                scenario(first);
-            },
-        );
+        let name = format!("{name}, {first:?} first");
+        let limit = search_time().map(|limit| limit / 2);
+        search_within(limit, &name, Some(preemptions), move || scenario(first));
     }
 }
 
-fn search_seconds() -> u64 {
-    match std::env::var("PERFVISOR_SEARCH_SECONDS") {
-        Ok(value) => value
-            .parse()
-            .expect("PERFVISOR_SEARCH_SECONDS is a number of seconds"),
-        Err(_) => 300,
-    }
+/// How long a test may search at night.
+fn search_time() -> Option<Duration> {
+    let nightly = std::env::var("PERFVISOR_NIGHTLY").is_ok_and(|value| value == "1");
+    nightly.then(|| {
+        let seconds = std::env::var("PERFVISOR_SEARCH_SECONDS").map_or(300, |value| {
+            value
+                .parse()
+                .expect("PERFVISOR_SEARCH_SECONDS is a number of seconds")
+        });
+        Duration::from_secs(seconds)
+    })
 }
 
 /// Counts how often something happened over all executions, so that a test can tell that it was

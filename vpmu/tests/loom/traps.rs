@@ -15,7 +15,7 @@ fn happen(cpu: &mut Cpu, counts: u64) {
 
 /// The host enables an event that overflows once, and that is rescheduled between its overflow and
 /// the irq work. Exactly one trap arrives. Returns the vCPU to go on with.
-fn enable_vs_overflow(first: First, limit: u64) -> (Vm, Event, Cpu) {
+fn enable_vs_overflow(first: First, limit: u64) -> (Vm, Event, Box<Cpu>) {
     let (vm, [mut cpu]) = Vm::new(1);
     let task = vm.task(0);
     let event = vm.open(trapping(10), &task);

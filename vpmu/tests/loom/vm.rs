@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A virtual machine whose vCPUs are threads of the model.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +10,7 @@ use vcpu_call::{Calls, Park, VcpuId, Waker};
 use vpmu::context::order::Place;
 use vpmu::context::{
     Attr, Event, HostThread, Leaves, Open, Perf, PerfCalls, PerfConfig, PerfObserver, Record,
-    State, Step, Target, Task, Trap, VcpuThread,
+    Retry, State, Step, Target, Task, Trap, VcpuThread,
 };
 use vpmu::source::script::ScriptSource;
 use vpmu::{EventConfig, EventSelect, Nanos};
@@ -25,6 +26,7 @@ pub(crate) struct Steps {
     rounds: AtomicUsize,
     moves: AtomicUsize,
     swaps: AtomicUsize,
+    traded: AtomicUsize,
 }
 
 impl PerfObserver for Steps {
@@ -33,6 +35,7 @@ impl PerfObserver for Steps {
             Step::Round(_) => &self.rounds,
             Step::SwitchIn | Step::SwitchOut(_) | Step::Migrate(_) => &self.moves,
             Step::Swap(_) => &self.swaps,
+            Step::Retry(Retry::Traded) => &self.traded,
             _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -42,6 +45,10 @@ impl PerfObserver for Steps {
 impl Steps {
     pub(crate) fn swapped(&self) -> bool {
         self.swaps.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn traded(&self) -> bool {
+        self.traded.load(Ordering::Relaxed) != 0
     }
 }
 
@@ -72,7 +79,7 @@ pub(crate) struct Vm {
 
 impl Vm {
     /// `N` online vCPUs with two counters each, and a machine that ends when `parties` are done.
-    pub(crate) fn new<const N: usize>(parties: usize) -> (Self, [Cpu; N]) {
+    pub(crate) fn new<const N: usize>(parties: usize) -> (Self, [Box<Cpu>; N]) {
         let vcpus = u32::try_from(N).unwrap();
         let config = PerfConfig {
             slots: 2,
@@ -83,17 +90,18 @@ impl Vm {
         let calls = Calls::new(vcpus, |_| ());
         let clock: fn() -> Nanos = || Nanos(0);
         let perf = Perf::with_observer(config, clock, Arc::default());
-        let cpus: [Cpu; N] = std::array::from_fn(|id| {
+        let cpus: [Box<Cpu>; N] = std::array::from_fn(|id| {
             let id = VcpuId(u32::try_from(id).unwrap());
             let cpu = perf.cpu(id, ScriptSource::new()).unwrap();
             let mut cpu = VcpuThread::new(cpu, calls.vcpu(id).unwrap());
             cpu.online().unwrap();
-            cpu
+            // A thread of the model has a small stack.
+            Box::new(cpu)
         });
         let vm = Self {
             perf,
             calls,
-            wakers: cpus.iter().map(Park::waker).collect(),
+            wakers: cpus.iter().map(|cpu| cpu.waker()).collect(),
             busy: Arc::new(AtomicUsize::new(parties)),
         };
         (vm, cpus)
@@ -133,17 +141,21 @@ impl Vm {
     }
 
     /// Runs `life` on the vCPU's thread, which then serves until all parties are done.
-    pub(crate) fn live(&self, mut cpu: Cpu, life: impl FnOnce(&mut Cpu)) -> Cpu {
+    ///
+    /// A panic leaves the vCPU as it is: it would go offline, with locks of a model that has ended,
+    /// and hang.
+    pub(crate) fn live(&self, cpu: Box<Cpu>, life: impl FnOnce(&mut Cpu)) -> Box<Cpu> {
+        let mut cpu = ManuallyDrop::new(cpu);
         life(&mut cpu);
         while !self.is_done() {
             cpu.park();
         }
-        cpu
+        ManuallyDrop::into_inner(cpu)
     }
 
     /// At the next entry to the guest, wherever its task is: the event is on a counter there and
     /// nowhere else (I1, I2).
-    pub(crate) fn assert_follows(&self, event: &Event, task: &Task, cpus: &[Cpu]) {
+    pub(crate) fn assert_follows(&self, event: &Event, task: &Task, cpus: &[Box<Cpu>]) {
         let state = match task.place() {
             Place::Current(vcpu) => State::Active(vcpu),
             Place::Queued(_) | Place::Blocked(_) => State::Inactive,
