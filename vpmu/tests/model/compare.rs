@@ -25,6 +25,7 @@ pub(crate) fn run(steps: &[Step]) {
         let Some(deed) = world.resolve(&step.act) else {
             continue;
         };
+        world.rig.here = step.by.map(VcpuId);
         reference.next_step();
         // What happens under everybody's eyes is found together with what was not seen before.
         let seen = matches!(deed, Deed::Happen(..));

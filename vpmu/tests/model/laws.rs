@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use vcpu_call::VcpuId;
 use vpmu::Nanos;
 use vpmu::context::{PerfConfig, PerfError, Reading, State};
 
@@ -28,6 +29,7 @@ pub(crate) fn run(steps: &[Step]) {
         traps: 0,
     };
     for step in steps {
+        world.rig.here = step.by.map(VcpuId);
         if let Some((vcpu, counts)) = step.unseen {
             books.ground.happen(&mut world.rig, vcpu, counts);
         }
@@ -227,6 +229,7 @@ impl Books {
 
     /// Everybody goes, and nothing is left.
     fn end(mut self, mut world: World) {
+        world.rig.here = None;
         for vcpu in 0..VCPUS {
             world.apply(Deed::Offline(vcpu));
         }

@@ -58,6 +58,8 @@ pub(crate) enum Act {
 /// Something that happens, after counts on a vCPU that nobody has looked at yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
+    /// The vCPU whose thread asks for it, if it is one's.
+    pub(crate) by: Option<u32>,
     pub(crate) unseen: Option<(u32, u64)>,
     pub(crate) act: Act,
 }
@@ -199,7 +201,8 @@ fn act(families: bool) -> impl Strategy<Value = Act> {
 
 fn script(families: bool) -> impl Strategy<Value = Vec<Step>> {
     let unseen = option::weighted(0.4, (vcpu(), counts()));
-    let step = (unseen, act(families)).prop_map(|(unseen, act)| Step { unseen, act });
+    let by = option::of(vcpu());
+    let step = (by, unseen, act(families)).prop_map(|(by, unseen, act)| Step { by, unseen, act });
     prop::collection::vec(step, 1..150)
 }
 

@@ -54,7 +54,9 @@ impl Reference {
         member.overflows += overflows;
         file.told.0 += overflows;
         if file.attr.sigtrap.is_none() {
-        } else if refuses {
+            return;
+        }
+        if refuses {
             file.traps.refused += overflows;
         } else if member.trap.is_some() {
             file.traps.merged += overflows;
