@@ -56,7 +56,7 @@ impl<'a> Open<'a> {
 
 /// Why an event was not let into a context.
 pub(super) enum NotAdmitted {
-    /// The context is another task's by now.
+    /// The context is not the task's any more: it has another one, or has exited.
     Traded,
     /// For good.
     Refused(PerfError),
@@ -100,7 +100,8 @@ impl Ctx {
     #[inline]
     pub(super) fn admit(&mut self, offer: &Offer<'_>, slots: usize) -> Result<usize, NotAdmitted> {
         match (&self.holder, offer.task) {
-            (Holder::Tombstone, _) => return Err(PerfError::NoSuchTask.into()),
+            // Of whom? Of this task, or of one that it was traded away to: the task itself knows.
+            (Holder::Tombstone, _) => return Err(NotAdmitted::Traded),
             (Holder::Vcpu(vcpu), _) if !self.online => {
                 return Err(PerfError::NoSuchVcpu(*vcpu).into());
             }

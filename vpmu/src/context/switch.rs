@@ -7,6 +7,7 @@
 //!   but not while a trap is on its way in one of them, or somebody relies on one staying.
 //! - **W3** Whether the incoming task has events is asked inside its context's lock.
 
+use super::Task;
 use super::call::{Offer, Reply};
 use super::cpu::{Cpu, context_of};
 use super::ctx::{Class, Context, Ctx};
@@ -14,7 +15,6 @@ use super::observe::{PerfObserver, Step};
 use super::perf::Clock;
 use super::pmu::{Both, Pmu, Rank};
 use super::slots::Level;
-use super::{PerfError, Task};
 use crate::CounterSource;
 use crate::sync::Arc;
 
@@ -110,9 +110,6 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
     /// Why an event cannot be installed here: its task is not the current one.
     fn not_here(&self, offer: &Offer<'_>) -> Reply {
         let ctx = offer.ctx.lock();
-        if ctx.holder.is_tombstone() {
-            return Reply::Refused(PerfError::NoSuchTask);
-        }
         if ctx.holder.task_id() != offer.task {
             return Reply::Traded;
         }
