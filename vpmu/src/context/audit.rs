@@ -37,6 +37,9 @@ pub enum Violation {
     /// The current task has events and nobody schedules them.
     #[error("I1: Task {0} is current and its events are not scheduled")]
     NotScheduled(TaskId),
+    /// The vCPU has events and takes its own context for empty.
+    #[error("I1: vCPU {0} does not look at its own events")]
+    Forgotten(VcpuId),
     /// An event could count here, is on no counter, and waits for no rotation.
     #[error("I1: Event {0} wants to count, and no turn of it will come")]
     Waits(EventId),
@@ -141,6 +144,9 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
                 return Err(Violation::Offline(self.id()));
             }
         }
+        if vcpu.attached() > 0 && !self.pmu.vcpu_events {
+            return Err(Violation::Forgotten(self.id()));
+        }
         if let Some(task) = &mut task {
             let current = self.task.as_ref();
             let own = current.is_some_and(|current| task.holder.is_task(&current.0));
@@ -160,8 +166,12 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             if ctx.active == Some(self.id()) {
                 ctx.audit_turns(self.id())?;
                 ctx.audit_slots(level, &mut users)?;
-            } else if self.online && (level == Level::Vcpu || ctx.attached() > 0) {
-                return Err(Violation::Stranger);
+            } else if level == Level::Vcpu && self.online {
+                return Err(Violation::NotCurrent(self.id()));
+            } else if let Some(task) = ctx.holder.task_id()
+                && ctx.attached() > 0
+            {
+                return Err(Violation::NotScheduled(task));
             }
         }
         match users.iter().position(Option::is_some) {
