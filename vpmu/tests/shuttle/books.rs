@@ -280,10 +280,15 @@ impl EventBook {
         }
     }
 
+    /// Whether it stays with its task: what is inherited is traded, and so is what has ended.
+    pub(crate) fn stays(&self) -> bool {
+        !self.attr().inherit && !self.attr().remove_on_exec
+    }
+
     /// Whether there was a reason for it to end.
     fn may_end(&self, world: &World) -> bool {
         match &self.of {
-            _ if self.attr().inherit || self.attr().remove_on_exec => true,
+            _ if !self.stays() => true,
             Of::Task(task, _) => task.exiting.is_raised(),
             Of::Vcpu(vcpu, plugged) => plugged.is_none() || world.plugged(*vcpu) != *plugged,
         }

@@ -20,7 +20,9 @@ pub(crate) fn settle(world: Arc<World>) {
     plug(&world, &mut me, true);
     drain(&world, &mut me);
     for book in world.events() {
-        if !book.is_closing() {
+        if book.is_closing() {
+            check_closed(&book);
+        } else {
             check_still(&world, &mut me, &book);
         }
     }
@@ -74,6 +76,13 @@ fn check_still(world: &World, me: &mut Thread, book: &EventBook) {
         let due = reading.count / period;
         assert_eq!(status.overflows, due, "I14: {reading:?} {status:?}");
     }
+}
+
+/// A closed event has left nothing behind in tasks that are alive: its owner is known to itself and
+/// to its handle here, to no inherited one (I17).
+fn check_closed(book: &EventBook) {
+    let known = Arc::strong_count(&book.ear);
+    assert_eq!(known, 2, "I17: of event {} is left", book.event.id());
 }
 
 /// Tasks exit, some of them while they are current, and nothing of them counts on (I8).

@@ -70,7 +70,10 @@ fn step(world: &World, me: &mut Thread) {
     }
     if me.cpu().is_online() {
         enter(world, me);
-        run(world, me, dice::below(30));
+        // The entry itself may have served a call that took it offline.
+        if me.cpu().is_online() {
+            run(world, me, dice::below(30));
+        }
     } else {
         me.serve();
         assert_eq!(me.cpu().audit(), Ok(()), "while offline");

@@ -100,7 +100,7 @@ fn operate(world: &World, by: &mut impl Caller, book: &Arc<EventBook>) {
         (Role::Toggled, _) => return refused(perf.refresh(event, 1, by)),
     };
     check(book, result);
-    if still.was_off_all_vcpus() && !book.attr().inherit {
+    if still.was_off_all_vcpus() && book.stays() {
         assert_eq!(counted.calls, 0, "I4: a call for a task that runs nowhere");
         add(&world.totals.still, 1);
     }

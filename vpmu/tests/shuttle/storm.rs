@@ -51,8 +51,8 @@ fn storm_of_few_preemptions() {
 
 #[test]
 fn storm_short() {
-    let totals = explore("short", Turns::Random, 25, storm);
-    assert!(get(&totals.operations) >= 5_000);
+    let totals = explore("short", Turns::Random, 250, storm);
+    assert!(get(&totals.operations) >= 50_000);
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(crate) struct Totals {
     pub(crate) running: AtomicU64,
     pub(crate) not_here: AtomicU64,
     pub(crate) offline: AtomicU64,
+    pub(crate) traded: AtomicU64,
     /// Operations on a task that stayed off all vCPUs meanwhile.
     pub(crate) still: AtomicU64,
 }
@@ -47,7 +48,7 @@ pub(crate) fn get(tally: &AtomicU64) -> u64 {
 }
 
 impl Totals {
-    fn rows(&self) -> [(&'static str, u64); 19] {
+    fn rows(&self) -> [(&'static str, u64); 20] {
         [
             ("operations", get(&self.operations)),
             ("entries", get(&self.entries)),
@@ -67,6 +68,7 @@ impl Totals {
             ("as running", get(&self.running)),
             ("as not here", get(&self.not_here)),
             ("as offline", get(&self.offline)),
+            ("as traded", get(&self.traded)),
             ("operations on a task off all vCPUs", get(&self.still)),
         ]
     }
@@ -96,6 +98,7 @@ impl fmt::Display for Totals {
 pub(crate) struct Told {
     pub(crate) rounds: u32,
     pub(crate) moved: u32,
+    pub(crate) traded: u32,
     pub(crate) overflows: u64,
     /// Overflows that queued a trap.
     pub(crate) queued: u64,
@@ -300,9 +303,13 @@ impl PerfObserver for Watch {
                     Retry::Running => add(&totals.running, 1),
                     Retry::NotHere => add(&totals.not_here, 1),
                     Retry::Offline => add(&totals.offline, 1),
+                    Retry::Traded => add(&totals.traded, 1),
                 }
-                if let (Retry::Moved, Some(event)) = (why, event) {
-                    state.told.entry(event).or_default().moved += 1;
+                let told = event.map(|event| state.told.entry(event).or_default());
+                match (why, told) {
+                    (Retry::Moved, Some(told)) => told.moved += 1,
+                    (Retry::Traded, Some(told)) => told.traded += 1,
+                    _ => {}
                 }
             }
             (Step::TrapMerged, ..) => add(&totals.merged, 1),
