@@ -16,9 +16,9 @@ const BATCH: u32 = 1;
 pub(super) fn bare(name: &'static str, setting: &Setting) -> Result<Row, Failure> {
     let (mut caller, vcpu) = callee(setting)?;
     let call = Side::new(BATCH, || Ok(caller.call(VCPU, ())?));
-    let kick = Side::new(BATCH, || Ok(vcpu.kick(Wait::Asleep)?));
+    let kick = Side::new(BATCH, || Ok(vcpu.kick(Wait::Spinning)?));
     let [value, peer] = medians(setting.method, &mut [call, kick])?;
-    let against = "a signal, acknowledged to a thread that sleeps";
+    let against = "a signal, acknowledged to a thread that spins";
     Ok(Row::new(name, value, Ok(peer), against, Kind::LibraryCall))
 }
 

@@ -44,11 +44,11 @@ pub(super) fn open_close(name: &'static str, setting: &Setting) -> Result<Row, F
         }
     };
     let because = format!(
-        "{KICKS} bare kicks of {asleep:.0} ns and 1 us; whoever kicks sleeps until the \
-         acknowledgement, as a caller does; one that spins waits {spinning:.0} ns"
+        "{KICKS} bare kicks of {spinning:.0} ns and 1 us; whoever kicks looks for the \
+         acknowledgement, as a caller does; one that sleeps waits {asleep:.0} ns"
     );
     let row = Row::new(name, value, peer, AGAINST, Kind::SystemCall);
-    Ok(row.value_at_most(KICKS * asleep + REST, because))
+    Ok(row.value_at_most(KICKS * spinning + REST, because))
 }
 
 /// A vCPU in its guest, and its current task.
