@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vcpu_call::VcpuId;
 use vpmu::context::order::Place;
-use vpmu::context::{Leaves, State};
+use vpmu::context::{EventId, Leaves, State, TrapCounts};
 
 use crate::books::{EventBook, Role};
 use crate::guest::{acknowledge, enter, plug, return_to_user, run, switch_to, thread};
@@ -19,23 +19,46 @@ pub(crate) fn settle(world: Arc<World>) {
     let mut me = thread(&world, LAST);
     plug(&world, &mut me, true);
     drain(&world, &mut me);
-    for book in world.events() {
-        if book.is_closing() {
-            check_closed(&book);
-        } else {
-            check_still(&world, &mut me, &book);
-        }
+    let mut accounts = Vec::new();
+    let (closed, open) = world
+        .take_events()
+        .into_iter()
+        .partition(|book| book.is_closing());
+    bury(closed, &mut accounts);
+    for book in &open {
+        check_still(&world, &mut me, book);
     }
+    world.put_events(open);
     exit_all(&world, &mut me);
-    check_laws(&world);
     for book in world.events() {
-        if !book.is_closing() {
-            host::close(&world, &mut me, &book);
-        }
+        host::close(&world, &mut me, &book);
     }
     plug(&world, &mut me, false);
     drop(me);
-    check_references(world);
+    bury(world.take_events(), &mut accounts);
+    check_laws(&world, &accounts);
+}
+
+/// What is left of an event when its handles are gone.
+struct Account {
+    id: EventId,
+    sigtrap: bool,
+    traps: TrapCounts,
+}
+
+/// Nobody but the handles of this test holds events that are closed, nor their children, though
+/// their tasks may still be there (I17).
+fn bury(events: Vec<Arc<EventBook>>, accounts: &mut Vec<Account>) {
+    for book in events {
+        let (id, ear) = (book.event.id(), Arc::clone(&book.ear));
+        accounts.push(Account {
+            id,
+            sigtrap: book.attr().sigtrap.is_some(),
+            traps: book.event.traps(),
+        });
+        drop(book);
+        assert_eq!(Arc::strong_count(&ear), 1, "I17: event {id} is held");
+    }
 }
 
 /// Every task that is alive takes all its traps (I14).
@@ -78,13 +101,6 @@ fn check_still(world: &World, me: &mut Thread, book: &EventBook) {
     }
 }
 
-/// A closed event has left nothing behind in tasks that are alive: its owner is known to itself and
-/// to its handle here, to no inherited one (I17).
-fn check_closed(book: &EventBook) {
-    let known = Arc::strong_count(&book.ear);
-    assert_eq!(known, 2, "I17: of event {} is left", book.event.id());
-}
-
 /// Tasks exit, some of them while they are current, and nothing of them counts on (I8).
 fn exit_all(world: &World, me: &mut Thread) {
     for (nth, book) in world.tasks().into_iter().enumerate() {
@@ -102,44 +118,27 @@ fn exit_all(world: &World, me: &mut Thread) {
     }
     assert!(switch_to(world, me, Leaves::Queued, None));
     for book in world.events() {
-        if !book.is_closing() {
-            host::look(world, &book);
-            host::read(world, me, &book);
-        }
+        host::look(world, &book);
+        host::read(world, me, &book);
     }
 }
 
 /// The counting law, to the unit (I14).
-fn check_laws(world: &World) {
-    let events = world.events();
+fn check_laws(world: &World, accounts: &[Account]) {
     let mut law = (0, 0);
-    for book in &events {
-        let traps = book.event.traps();
+    for Account { id, traps, .. } in accounts {
         let gone = traps.sent + traps.dropped;
-        assert_eq!(traps.queued, gone, "I14: {traps:?} of {}", book.event.id());
+        assert_eq!(traps.queued, gone, "I14: {traps:?} of {id}");
         law.0 += traps.queued + traps.merged + traps.refused;
         law.1 += traps.queued;
     }
     // Overflows of inherited events, whose numbers nobody knows, are all traps.
     let traps = |id| {
-        let book = events.iter().find(|book| book.event.id() == id);
-        book.is_none_or(|book| book.attr().sigtrap.is_some())
+        let known = accounts.iter().find(|account| account.id == id);
+        known.is_none_or(|account| account.sigtrap)
     };
     assert_eq!(world.watch.overflows(traps), law.0, "I14: overflows");
     assert_eq!(world.watch.queued(), law.1, "I14: queued");
-}
-
-/// Nobody but the handles of this test holds an event, though the tasks are still there (I17).
-fn check_references(world: Arc<World>) {
-    let events = world.take_events();
-    let ears: Vec<_> = events
-        .iter()
-        .map(|book| (book.event.id(), Arc::clone(&book.ear)))
-        .collect();
-    drop(events);
-    for (id, ear) in ears {
-        assert_eq!(Arc::strong_count(&ear), 1, "I17: event {id} is held");
-    }
 }
 
 impl EventBook {

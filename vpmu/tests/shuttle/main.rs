@@ -16,8 +16,8 @@
 //!   search with random schedules that failed;
 //! - `SHUTTLE_REPLAY=<file>` with `-- --ignored replay` plays that schedule, whatever it came from.
 //!
-//! A night that is over prints a seed as well, though nothing failed: that is where the clock stopped
-//! it. With `SHUTTLE_TRACE=1` besides, every step of the engine is printed.
+//! With `SHUTTLE_TRACE=1` besides, every step of the engine is printed. A night that is over prints a
+//! seed as well, though nothing failed: that is where the clock stopped it.
 //!
 //! What it must find is in the mutants. It knows nothing of memory orders: every atomic is
 //! sequentially consistent here. That is the part of the tests for loom.

@@ -7,6 +7,8 @@ use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 use vpmu::context::{Attr, Leaves, Open, PerfError, Target};
 
+use crate::books::Ear;
+use crate::dice;
 use crate::search::{Turns, explore};
 use crate::small::{Small, VCPU, counting, run_task};
 
@@ -84,29 +86,35 @@ fn i10_a_vcpu_that_takes_no_calls_stays_offline() {
 fn i17_a_trap_that_is_delivered_frees_what_is_being_closed() {
     explore("close against delivery", Turns::Random, SCHEDULES, |_| {
         let small = Small::new();
-        let event = small.open(
-            Attr {
-                period: 5,
-                sigtrap: Some(7),
-                remove_on_exec: true,
-                ..counting()
-            },
-            None,
-        );
+        let ear = Arc::new(Ear::default());
+        let attr = Attr {
+            period: 5,
+            sigtrap: Some(7),
+            remove_on_exec: true,
+            ..counting()
+        };
+        let mut open = Open::new(attr, Target::Task(&small.task));
+        open.owner = Some(Arc::clone(&ear) as _);
+        let event = small.perf.open(&open, &mut small.host()).unwrap();
+        drop(open);
         let mut vcpu = small.vcpu();
         run_task(&mut vcpu, &small.task);
         vcpu.cpu_mut().source_mut().count(5);
         vcpu.cpu_mut().count(None);
         let same = event.clone();
         let host = small.meanwhile(move |small, me| small.perf.close(&same, me));
-        // It may take the close, or the trap, first.
         while !vcpu.pending() {
             thread::yield_now();
         }
-        vcpu.serve();
+        if dice::once_in(2) {
+            vcpu.serve();
+        }
         assert!(vcpu.cpu_mut().return_to_user().is_some(), "I14");
+        vcpu.serve();
         assert_eq!(host.join().unwrap(), Ok(()));
         let traps = event.traps();
         assert_eq!((traps.queued, traps.sent, traps.dropped), (1, 1, 0));
+        drop(event);
+        assert_eq!(Arc::strong_count(&ear), 1, "its task still holds it");
     });
 }

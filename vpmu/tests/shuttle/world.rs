@@ -165,6 +165,10 @@ impl World {
         std::mem::take(&mut lock(&self.events))
     }
 
+    pub(crate) fn put_events(&self, events: Vec<Arc<EventBook>>) {
+        *lock(&self.events) = events;
+    }
+
     pub(crate) fn vcpu(&self, vcpu: VcpuId) -> &VcpuBook {
         &self.vcpus[vcpu.index()]
     }
