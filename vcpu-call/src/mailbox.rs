@@ -197,11 +197,10 @@ impl<F, R> Mailbox<F, R> {
     /// Gives an answer a moment to come: falling asleep and being woken takes longer than a vCPU
     /// that is already on its way out of its guest.
     fn linger(&self) {
-        for _ in 0..LINGER {
-            if self.stirred.get() {
-                return;
-            }
+        let mut looks = LINGER;
+        while looks > 0 && !self.stirred.get() {
             spin();
+            looks -= 1;
         }
     }
 

@@ -60,6 +60,20 @@ pub(crate) fn static_binary(name: &str) -> Result<PathBuf> {
     path.with_context(|| format!("cargo built no `{name}`"))
 }
 
+/// The workspace's binary `name` as it is measured on this host, built if need be.
+pub(crate) fn measured_binary(name: &str) -> Result<PathBuf> {
+    let mut command = workspace::cargo();
+    command
+        .current_dir(workspace::root())
+        .args(["build", "--quiet", "--profile", "measured"])
+        .args(["--package", name, "--bin", name]);
+    let built = executables(command)?.into_iter();
+    let mut paths = built.filter_map(|built| (built.name == name).then_some(built.path));
+    paths
+        .next()
+        .with_context(|| format!("cargo built no `{name}`"))
+}
+
 /// The static release builds of integration tests.
 pub(crate) fn static_tests(tests: &[IntegrationTest]) -> Result<Vec<Executable>> {
     let workspace = Workspace::load(&workspace::root())?;

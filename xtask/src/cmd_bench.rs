@@ -54,7 +54,7 @@ impl Half {
     /// The program that measures it and prints a JSON array.
     fn program(self) -> Result<Vec<Arg>> {
         Ok(match self {
-            Self::Core => vec![Arg::file(build::static_binary("perf-bench")?)],
+            Self::Core => vec![Arg::file(build::measured_binary("perf-bench")?)],
             Self::Pmu => vec![
                 Arg::file(build::static_binary("bench")?),
                 Arg::Text("--json".into()),
