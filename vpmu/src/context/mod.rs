@@ -24,7 +24,7 @@
 //!
 //!  Task ─┬─ word: current on vCPU c │ queued on c │ blocked on c
 //!        └─ slot: nothing │ Context │ closed       Cpu ─┬─ context of the vCPU
-//!                              ▲                        └─ context of the current task, if active
+//!                              ▲                        └─ context of the current task, if known
 //!                              └────────────────────────────┘
 //! ```
 //!
@@ -137,12 +137,15 @@
 //! - **X5** The gate of a context is held by whoever opens, operates on, closes or reads as a group
 //!   its events, and by whoever lets what it belongs to fork, execute, exit, come or go: one at a
 //!   time. So between two looks at a context in one such operation nobody else's operation happened,
-//!   but switches, counting and overflows may have.
+//!   but switches, counting and overflows may have. A switch may have traded the context away: an
+//!   open finds out under its lock and starts over with the task's new one, fork, exec and exit pin it
+//!   first.
 //! - **X6** A family, the events that were inherited from one, has a lock of the same kind. Whoever
 //!   does something to all of them holds it, so that none joins or leaves meanwhile.
 //! - **X7** The counters, the source and what is current on a vCPU belong to its [`Cpu`], and with it
-//!   to one thread: nothing locks them. That a task has not acknowledged its trap belongs to the vCPU
-//!   that it is current on.
+//!   to one thread: nothing locks them. Nor does it lock its own context while that has no events,
+//!   which it knows, because they come and go on this thread. That a task has not acknowledged its
+//!   trap belongs to the vCPU that it is current on.
 //! - **X8** What became of an event's overflows ([`Event::traps`]) is counted under the locks of the
 //!   contexts of its family, and read by anybody: the numbers need not be of one moment.
 //!
@@ -150,7 +153,7 @@
 //!
 //! - **L1** In this order: gate, family, lock of a vCPU's context, lock of a task's context, task's
 //!   slot. No thread has two gates or two families.
-//! - **L2** A thread has two locks of tasks' contexts only in a swap, the outgoing task's first. The
+//! - **L2** A thread has two locks of tasks' contexts only in a switch, the outgoing task's first. The
 //!   incoming task is claimed by then and the outgoing one not yet let go, so that no other thread can
 //!   want both.
 //! - **L3** Gates and families are held across calls, and whoever waits for one serves its mailbox. No
