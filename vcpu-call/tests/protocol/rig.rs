@@ -21,7 +21,7 @@ pub(crate) fn ends(scenario: impl FnOnce() + Send + 'static) {
         let _done = done;
         scenario();
     });
-    let ended = ended.recv_timeout(Duration::from_secs(30));
+    let ended = ended.recv_timeout(Duration::from_secs(10));
     assert_ne!(ended, Err(mpsc::RecvTimeoutError::Timeout), "it hangs");
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);

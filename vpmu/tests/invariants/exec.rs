@@ -70,3 +70,16 @@ fn exec_of_a_child_leaves_the_family_its_count() {
     assert_eq!(rig.count_of(&events[0]), 0);
     rig.audit();
 }
+
+/// Nobody looked at the clock since the event began: what is removed and stays readable needs it.
+#[test]
+fn exec_knows_what_time_it_is() {
+    let mut rig = Rig::new(1, 4);
+    let task = rig.task(0);
+    let only = rig.open_task(until_exec(counting()), &task);
+    rig.run_task(0, &task);
+    rig.pass(5);
+    rig.exec(&task).unwrap();
+    rig.pass(5);
+    assert_eq!(rig.totals(&only), (0, Nanos(5), Nanos(5)));
+}

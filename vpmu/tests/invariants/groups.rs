@@ -91,6 +91,20 @@ fn a_sibling_counts_with_its_leader_only() {
     assert_eq!(rig.times(&leader), (30, 30));
 }
 
+/// Its time begins when the leader that was off goes, not when anybody looked at the clock last.
+#[test]
+fn a_sibling_that_is_left_alone_begins_then() {
+    let mut rig = Rig::new(1, 4);
+    let task = rig.task(0);
+    let leader = rig.open_task(disabled(counting()), &task);
+    let sibling = rig.open_in_group(counting(), &task, &leader).unwrap();
+    rig.run_task(0, &task);
+    rig.pass(5);
+    rig.close(&leader).unwrap();
+    rig.pass(7);
+    assert_eq!(rig.totals(&sibling), (0, Nanos(7), Nanos(7)));
+}
+
 #[test]
 fn what_is_done_to_a_group_is_done_to_each() {
     let mut rig = Rig::new(2, 4);

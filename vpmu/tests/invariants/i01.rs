@@ -2,7 +2,9 @@
 //! I1: at the entry to the guest, every event of the current task that wants to count and may do so
 //! here is on a counter of this vCPU; or there is none left for it, and then its turn will come.
 
-use vpmu::context::{Attr, State, Target};
+use std::sync::Arc;
+
+use vpmu::context::{Attr, Notice, State, Target};
 
 use crate::checks::*;
 use crate::rig::ground::Ground;
@@ -103,4 +105,30 @@ fn i01_what_a_leader_held_back_counts_when_the_leader_is_removed_by_exec() {
     rig.audit();
     assert_eq!(rig.state(&leader), State::Exit);
     assert_eq!(rig.state(&sibling), State::Active(V0));
+}
+
+#[test]
+fn i01_a_vcpu_does_not_forget_its_own_events() {
+    let mut rig = Rig::new(1, 2);
+    let diary = Arc::new(Diary::default());
+    let event = rig.open_owned(sampling(10), Target::Vcpu(V0), &diary);
+    rig.disable(&event).unwrap();
+    rig.enable(&event).unwrap();
+    rig.audit();
+    rig.happen(0, 10);
+    assert_eq!(diary.read(), [(event.id(), Notice::Overflow(1))]);
+}
+
+#[test]
+fn i01_a_vcpus_event_gets_the_counter_that_a_task_leaves() {
+    let mut rig = Rig::new(1, 1);
+    let task = rig.task(0);
+    rig.open_task(pinned(), &task);
+    let machine = rig.open(counting(), Target::Vcpu(V0)).unwrap();
+    assert_eq!(rig.state(&machine), State::Active(V0));
+    rig.run_task(0, &task);
+    assert_eq!(rig.state(&machine), State::Inactive);
+    rig.idle(0);
+    rig.audit();
+    assert_eq!(rig.state(&machine), State::Active(V0));
 }

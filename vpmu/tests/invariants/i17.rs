@@ -80,6 +80,20 @@ fn i17_an_exit_leaves_no_references() {
     }
 }
 
+/// Its vCPU keeps nothing of it, though the guest has not switched yet.
+#[test]
+fn i17_what_nobody_holds_goes_with_its_task() {
+    let mut rig = Rig::new(1, 4);
+    let diary = Arc::new(Diary::default());
+    let task = rig.task(0);
+    rig.run_task(0, &task);
+    drop(rig.open_owned(counting(), Target::Task(&task), &diary));
+    assert_eq!(alive(&diary), 1);
+    rig.exit(&task).unwrap();
+    assert!(rig.cpu(0).current().is_some());
+    assert_eq!(alive(&diary), 0);
+}
+
 #[test]
 fn i17_a_whole_family_goes() {
     let mut rig = Rig::new(2, 4);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! I18: nobody holds a context's lock while a call is on its way, and whoever waits serves its own
-//! calls. A violation hangs the test.
+//! calls. A violation hangs: the tests notice after a while that would do for a thousand of them.
 
-use std::sync::Barrier;
+use std::sync::{Barrier, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use vcpu_call::{Calls, VcpuId};
 use vpmu::Nanos;
@@ -14,6 +15,21 @@ use vpmu::source::script::ScriptSource;
 
 use crate::checks::*;
 use crate::rig::*;
+
+/// Runs `scenario` on a thread of its own, and fails instead of hanging with it.
+fn ends(scenario: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        // Closes the channel, also when the scenario panics.
+        let _done = done;
+        scenario();
+    });
+    let ended = ended.recv_timeout(Duration::from_secs(10));
+    assert_ne!(ended, Err(mpsc::RecvTimeoutError::Timeout), "it hangs");
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
 
 /// Uses the locks of the vCPU's and the task's context, of events and of the task.
 fn uses_all_locks(rig: &mut Rig, event: &Event, other: &Task) {
@@ -28,8 +44,7 @@ fn uses_all_locks(rig: &mut Rig, event: &Event, other: &Task) {
     }
 }
 
-#[test]
-fn i18_no_lock_is_held_while_a_call_is_on_its_way() {
+fn every_act_with_all_locks_used_meanwhile() {
     let acts: [fn(&mut Rig, &Event, &Task); 10] = [
         |rig, event, _| rig.enable(event).unwrap(),
         |rig, event, _| rig.disable(event).unwrap(),
@@ -53,6 +68,11 @@ fn i18_no_lock_is_held_while_a_call_is_on_its_way() {
         assert_eq!(rig.script_left(), 0, "act {which} called nobody");
         rig.audit();
     }
+}
+
+#[test]
+fn i18_no_lock_is_held_while_a_call_is_on_its_way() {
+    ends(every_act_with_all_locks_used_meanwhile);
 }
 
 type Clock = fn() -> Nanos;
@@ -86,8 +106,7 @@ fn asks(
     vcpu.offline().unwrap();
 }
 
-#[test]
-fn i18_two_vcpus_that_wait_for_each_other_serve_each_other() {
+fn two_vcpus_ask_each_other() {
     let perf: Perf<Clock> = Perf::new(PerfConfig::new(2), zero);
     let calls: PerfCalls = Calls::new(2, |_vcpu: VcpuId| {});
     let tasks = [V0, V1].map(|vcpu| perf.create_task(vcpu).unwrap());
@@ -103,4 +122,9 @@ fn i18_two_vcpus_that_wait_for_each_other_serve_each_other() {
     for task in &tasks {
         assert_eq!(perf.audit_task(task), Ok(()));
     }
+}
+
+#[test]
+fn i18_two_vcpus_that_wait_for_each_other_serve_each_other() {
+    ends(two_vcpus_ask_each_other);
 }

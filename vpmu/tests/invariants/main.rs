@@ -41,6 +41,7 @@ mod errors;
 mod exec;
 mod filters;
 mod groups;
+mod names;
 mod notices;
 mod periods;
 mod pinned;

@@ -40,4 +40,5 @@ mod r21;
 mod r22;
 mod r23;
 mod r24;
+mod shares;
 mod table;

@@ -4,35 +4,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use vcpu_call::{NotRun, Park, VcpuId, Waker};
-use vpmu::context::{Caller, Leaves, Open, PerfCallRef, PerfReply, Retry, State, Step, Target};
+use vpmu::context::{Leaves, Open, Retry, State, Step, Target};
 
 use crate::checks::*;
 use crate::rig::*;
-
-/// A caller who shares vCPU 1 with what happens meanwhile.
-struct SharesCpu(Arc<Mutex<RigCpu>>);
-
-impl Park for SharesCpu {
-    fn waker(&self) -> Waker {
-        panic!("one thread never waits for another");
-    }
-
-    fn park(&mut self) {
-        panic!("one thread never waits for another");
-    }
-}
-
-impl Caller for SharesCpu {
-    fn here(&self) -> Option<VcpuId> {
-        None
-    }
-
-    fn call(&mut self, target: VcpuId, call: PerfCallRef<'_>) -> Result<PerfReply, NotRun> {
-        assert_eq!(target, V1);
-        Ok(self.0.lock().unwrap().run(call))
-    }
-}
+use crate::shares::SharesCpu;
 
 /// 1. t is queued on vCPU 1. The installer publishes its first context and reads "not running".
 /// 2. vCPU 1 switches to t: a context without events, nothing to schedule.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! R7: open found the context of a task that exits before open is alone with it.
 
-use vpmu::context::{Event, Open, PerfError, State, Target};
+use vpmu::context::{Event, Open, PerfError, State, Step, Target};
 
 use crate::checks::*;
 use crate::other::*;
@@ -59,4 +59,23 @@ fn r07_an_exit_waits_for_open_and_ends_the_event() {
         rig.open(counting(), Target::Task(&task)).unwrap_err(),
         PerfError::NoSuchTask
     );
+}
+
+/// 1. t exits: the exit is inside the context's gate and calls vCPU 0.
+/// 2. t exits on another thread, too: it finds the context, and waits at the gate.
+/// 3. The first exit buries the context and leaves.
+/// 4. The second enters and finds a tombstone: ESRCH.
+#[test]
+fn r07_an_exit_waits_for_an_exit_and_finds_a_tombstone() {
+    let mut rig = Rig::new(1, 2);
+    let task = rig.task(0);
+    rig.open_task(counting(), &task);
+    rig.run_task(0, &task);
+    let exits = task.clone();
+    let exits: Act<Result<(), PerfError>> = Box::new(move |perf, by| perf.exit(&exits, by));
+    let queue = Queue::while_called(&mut rig, vec![exits]);
+    rig.log.clear();
+    rig.exit(&task).unwrap();
+    assert_eq!(queue.finish(&mut rig), [Err(PerfError::NoSuchTask)]);
+    assert_eq!(rig.log.count(|step| *step == Step::Exited), 1);
 }

@@ -2,10 +2,13 @@
 //! R9: two tasks trade contexts while an ioctl is under way. The engine asks for the context, not
 //! for its task, so a stale task cannot arise; what can is a context that changed its vCPU.
 
-use vpmu::context::{Retry, State};
+use std::sync::{Arc, Mutex};
+
+use vpmu::context::{Leaves, Open, Retry, State, Step, Target};
 
 use crate::checks::*;
 use crate::rig::*;
+use crate::shares::SharesCpu;
 
 /// 1. t is current on vCPU 0 with context T; u is its twin. The ioctl reads "T is active on vCPU 0".
 /// 2. vCPU 0 switches from t to u: they trade, T is u's now, and stays active.
@@ -94,6 +97,42 @@ fn r09_an_installation_follows_its_task_through_a_trade() {
     assert_eq!(rig.swaps(), 1, "they differ now");
     assert_eq!(rig.count_of(&own), 2);
     assert_eq!(rig.count_of(&events[0]), 42);
+}
+
+/// 1. t is current on vCPU 1 with context T; u is its twin, with U. An event is opened on u: the
+///    installer has U, and reads "not running".
+/// 2. vCPU 1 switches from t to u, which trade, and then to nobody: u does not run, and has T.
+/// 3. The installer takes the lock of U, which is t's by now, and starts over with T.
+#[test]
+fn r09_an_installation_without_a_call_follows_its_task_through_a_trade() {
+    let mut rig = Rig::new(2, 2);
+    let (t, u, _) = rig.twins(&[counting()]);
+    rig.run_task(1, &t);
+    let cpu = Arc::new(Mutex::new(rig.cpus[1].take().unwrap()));
+    let (trades, leaves, comes) = (Arc::clone(&cpu), t.clone(), u.clone());
+    rig.log.clear();
+    rig.log.at(Step::Round(1), move || {
+        let mut cpu = trades.lock().unwrap();
+        cpu.switch(Some(&leaves), Leaves::Queued, Some(comes.clone()))
+            .unwrap();
+        cpu.switch(Some(&comes), Leaves::Queued, None).unwrap();
+    });
+    let mut by = SharesCpu(Arc::clone(&cpu));
+    let open = Open::new(counting(), Target::Task(&u));
+    let own = rig.perf.open(&open, &mut by).unwrap();
+    assert_eq!(rig.swaps(), 1);
+    assert_eq!(rig.sent(), []);
+    assert_eq!(rig.retries(), [Retry::Traded]);
+    let mut count_of = |task| {
+        let mut cpu = cpu.lock().unwrap();
+        cpu.switch(None, Leaves::Queued, Some(task)).unwrap();
+        cpu.source_mut().count(5);
+        let current = cpu.current().cloned();
+        cpu.switch(current.as_ref(), Leaves::Queued, None).unwrap();
+        drop(cpu);
+        rig.perf.read(&own, &mut by).unwrap().unwrap().count
+    };
+    assert_eq!((count_of(t), count_of(u)), (0, 5));
 }
 
 /// 1. t is queued, its twin u has an event more than it, that t must not get.
