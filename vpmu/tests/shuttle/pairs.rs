@@ -30,7 +30,8 @@ fn i08_a_task_without_events_exits_once() {
 fn i08_a_task_is_not_gone_because_its_old_context_is() {
     explore(
         "open against trade and exit",
-        Turns::Random,
+        // All of the trade and the exit come between two steps of the open.
+        Turns::Preemptions(3),
         SCHEDULES,
         |_| {
             let small = Small::new();
