@@ -265,6 +265,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         if by.here().map(Place::Current) != Some(task.place()) {
             full_fence();
         }
+        let mut pinned = None;
         loop {
             *round += 1;
             let place = task.place();
@@ -276,9 +277,16 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
             }
             {
                 let mut ctx = offer.ctx.lock();
-                // N3: the lock serialises this with the switch that comes next.
-                if ctx.holder.is_tombstone() || !matches!(task.place(), Place::Current(_)) {
+                // N3: the lock serialises this with the switch that comes next. A context that was
+                // traded away says so at once: one switch costs one round (I5).
+                let own = ctx.holder.is_task(&task.0);
+                if !own || !matches!(task.place(), Place::Current(_)) {
                     return ctx.admit(offer, self.slots());
+                }
+                // Found once, it is not traded away by the very switch that it was found in.
+                if pinned.is_none() {
+                    ctx.pins += 1;
+                    pinned = Some(Pinned(Arc::clone(offer.ctx)));
                 }
             }
             self.retry(offer.core.id, Retry::Running, by);

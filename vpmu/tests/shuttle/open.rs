@@ -197,9 +197,8 @@ impl Stillness {
         let searches = u64::from(told.rounds) + u64::from(told.moved);
         let traded = u64::from(told.traded);
         let overlapped = task.overlapped(*then);
-        // A switch that trades contexts may be met twice: where the task is, and what it has.
         assert!(
-            searches <= 1 + overlapped + traded && traded <= overlapped,
+            searches <= 1 + overlapped && traded <= overlapped,
             "I5: {told:?} for {overlapped} announcements"
         );
         if self.was_off_all_vcpus() {
