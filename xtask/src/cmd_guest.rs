@@ -11,7 +11,7 @@ use clap::Args;
 use crate::build;
 use crate::exit;
 use crate::host_kvm::{OnArgs, Place};
-use crate::job::{Arg, Around, Input};
+use crate::job::{Arg, Around, Input, Stream};
 use crate::kernels;
 use crate::machine::Machine;
 use crate::workspace;
@@ -45,10 +45,18 @@ pub(crate) struct GuestArgs {
     names: Vec<String>,
 }
 
+/// What the harness said.
+pub(crate) struct Judgement {
+    /// Its exit code.
+    pub(crate) code: u8,
+    /// Its lines about points that failed.
+    pub(crate) failed: Vec<String>,
+}
+
 /// Runs the kernels; the harness's exit code.
 pub(crate) fn run(args: &GuestArgs) -> Result<u8> {
     let kernels = test_kernels(&args.names)?;
-    judge(args.on.decide(), &kernels, args.repeat, args.verbose)
+    Ok(judge(args.on.decide(), &kernels, args.repeat, args.verbose)?.code)
 }
 
 /// Builds the kernels and finds those named, or all tests among them.
@@ -64,13 +72,13 @@ pub(crate) fn test_kernels(names: &[String]) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// Lets the harness judge `kernels`; its exit code.
+/// Lets the harness judge `kernels`.
 pub(crate) fn judge(
     place: Place,
     kernels: &[PathBuf],
     repeat: NonZero<u32>,
     verbose: bool,
-) -> Result<u8> {
+) -> Result<Judgement> {
     let mut argv = vec![Arg::file(build::static_binary("guest-tests")?)];
     argv.extend(["--repeat".into(), repeat.to_string().into()].map(Arg::Text));
     argv.extend(kernels.iter().map(Arg::file));
@@ -79,15 +87,48 @@ pub(crate) fn judge(
         .saturating_mul(repeat.get());
 
     let mut machine = Machine::start(place, &argv, verbose)?;
+    let mut said = Vec::new();
     let ended = machine.run(
         &argv,
         None,
         Around {
             input: Input::Empty,
-            output: &mut exit::pass_through,
+            output: &mut |stream, data| {
+                exit::pass_through(stream, data);
+                if stream == Stream::Out {
+                    said.extend_from_slice(data);
+                }
+            },
             out: "out".as_ref(),
             deadline: Some(DEADLINE_PER_RUN.saturating_mul(runs)),
         },
     )?;
-    exit::code(&machine, ended)
+    let code = exit::code(&machine, ended)?;
+    let failed = failures(&String::from_utf8_lossy(&said));
+    Ok(Judgement { code, failed })
+}
+
+/// The harness's lines about points that failed.
+fn failures(said: &str) -> Vec<String> {
+    said.lines()
+        .filter(|line| line.split_once(": ").is_some_and(is_failure))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A guest's own words follow `kernel|`.
+fn is_failure((kernel, point): (&str, &str)) -> bool {
+    !kernel.contains('|') && point.starts_with("FAILED ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_the_harnesss_lines_alone() {
+        let said = "a: ok one\na: FAILED two # 1, not 2\na| b: FAILED by a guest\na: exit code 1\n";
+        assert_eq!(failures(said), ["a: FAILED two # 1, not 2"]);
+        assert!(failures("").is_empty());
+    }
 }

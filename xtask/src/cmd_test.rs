@@ -102,8 +102,13 @@ fn guests(place: Place, nightly: bool) -> Result<Outcome> {
     } else {
         NonZero::<u32>::MIN
     };
-    let code = cmd_guest::judge(place, &cmd_guest::test_kernels(&[])?, repeat, false)?;
-    ensure!(code == 0, "the harness ended with {code}");
+    let judgement = cmd_guest::judge(place, &cmd_guest::test_kernels(&[])?, repeat, false)?;
+    ensure!(
+        judgement.code == 0,
+        "the harness ended with {}\n{}",
+        judgement.code,
+        judgement.failed.join("\n")
+    );
     Ok(Outcome::Passed)
 }
 
@@ -115,7 +120,7 @@ fn mutants(kind: Kind, place: impl Fn() -> Place) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The parts with their times, and the line that sums them up.
+/// The parts with their times, what the failed ones say in full, and the line that sums them up.
 fn table(lines: &[Line]) -> String {
     let mut table = String::new();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
@@ -139,6 +144,11 @@ fn table(lines: &[Line]) -> String {
     }
     let total: Duration = lines.iter().map(|line| line.time).sum();
     table += &format!("{:<14} {:>7.1} s\n\n", "all", total.as_secs_f64());
+    for Line { name, result, .. } in lines {
+        if let Err(error) = result {
+            table += &format!("{name}: {error:#}\n\n");
+        }
+    }
     table += &format!("{passed} passed, {failed} failed");
     if skipped > 0 {
         table += &format!(", {skipped} skipped");
@@ -178,6 +188,7 @@ mod tests {
             table.contains("deny               1.5 s  FAILED: no\n"),
             "{table}"
         );
+        assert!(table.contains("\n\ndeny: no\nmore\n\n"), "{table}");
         assert!(table.contains("all                6.2 s\n"), "{table}");
     }
 }

