@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
 
 use libc::pid_t;
 
 use crate::kick::{self, Guest};
+use crate::measure::{Failure, Side};
 use crate::threads;
 
 /// How whoever kicks waits until the kicked thread says that it has left its guest.
@@ -44,6 +46,8 @@ pub struct Running {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
+    /// Whether the thread is in its guest, or about to enter it with nothing left to do before.
+    inside: AtomicBool,
     /// Acknowledgements asked for, and given.
     asked: AtomicU64,
     acknowledged: AtomicU64,
@@ -63,6 +67,7 @@ impl Running {
         kick::install()?;
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
+            inside: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             kicker: thread::current(),
@@ -83,6 +88,39 @@ impl Running {
     #[must_use]
     pub fn id(&self) -> pid_t {
         self.id
+    }
+
+    /// Waits until the thread is in its guest: what comes then has to make it leave.
+    fn await_entry(&self) {
+        while !self.shared.inside.load(Ordering::Acquire) {
+            hint::spin_loop();
+        }
+    }
+
+    /// A side of a comparison whose every `act` begins when the thread is in its guest. An act that
+    /// needs a kick is dear enough to be timed alone.
+    pub fn side<'a>(&'a self, mut act: impl FnMut() -> Result<(), Failure> + 'a) -> Side<'a> {
+        Side::timing_itself(1, move |times| {
+            let mut took = Duration::ZERO;
+            for _ in 0..times {
+                took += self.time(&mut act)?.1;
+            }
+            Ok(took)
+        })
+    }
+
+    /// How long `act` takes that begins when the thread is in its guest.
+    ///
+    /// # Errors
+    /// As `act`.
+    pub fn time<T>(
+        &self,
+        act: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<(T, Duration), Failure> {
+        self.await_entry();
+        let started = Instant::now();
+        let result = act()?;
+        Ok((result, started.elapsed()))
     }
 
     /// Kicks it and waits until it has left its guest and says so: the floor under everything that
@@ -145,7 +183,9 @@ fn run<E: FnMut()>(
         return;
     }
     while !shared.stop.load(Ordering::Acquire) {
+        shared.inside.store(true, Ordering::Release);
         guest.run();
+        shared.inside.store(false, Ordering::Release);
         guest.clear();
         shared.acknowledge();
         before_entry();
@@ -170,6 +210,16 @@ mod tests {
         }
         let acknowledged = running.shared.acknowledged.load(Ordering::Relaxed);
         assert_eq!(acknowledged, 200);
+    }
+
+    #[test]
+    fn a_thread_whose_requests_are_done_enters_again() {
+        let cpus = Cpus::allowed().unwrap();
+        let running = Running::start(cpus.other.unwrap_or(cpus.ours), |_| || ()).unwrap();
+        for _ in 0..100 {
+            running.await_entry();
+            running.kick(Wait::Spinning).unwrap();
+        }
     }
 
     #[test]

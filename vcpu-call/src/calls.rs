@@ -70,7 +70,7 @@ impl<F, R> Calls<F, R> {
         self.mailbox(id).is_some_and(|mailbox| mailbox.is_open())
     }
 
-    /// Queues `f` at `target` and kicks it; the answer comes to the mailbox `caller`.
+    /// Queues `f` at `target`, and kicks it if it may be in its guest; the answer comes to the mailbox `caller`.
     pub(crate) fn send(
         &self,
         caller: &Arc<Mailbox<F, R>>,
@@ -79,7 +79,9 @@ impl<F, R> Calls<F, R> {
     ) -> Result<(), NotRun> {
         let mailbox = self.mailbox(target).ok_or(NotRun::Offline)?;
         mailbox.post(f, caller, caller.begin())?;
-        self.0.ipi.send(target);
+        if mailbox.is_inside() {
+            self.0.ipi.send(target);
+        }
         Ok(())
     }
 

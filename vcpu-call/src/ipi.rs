@@ -50,7 +50,8 @@ pub trait Ipi: Send + Sync {
     /// it is (D3): it leaves the guest, a halt or a pause, or does not enter them. It does not wait
     /// for that.
     ///
-    /// Called once for each call that `target` accepted, on the calling thread, with none of this
+    /// Called once for each call that `target` accepted, unless `target` said by then that it is out
+    /// of its guest ([`Vcpu::exit_guest`](crate::Vcpu::exit_guest)); on the calling thread, with none of this
     /// crate's locks held but a [`ServingLock`](crate::ServingLock) that the caller may hold. The
     /// target may have answered, and even gone, by then: a kick too many must be harmless.
     fn send(&self, target: VcpuId);

@@ -29,7 +29,9 @@
 //!   offline, and a vCPU that goes runs what was queued first. A refused function never runs.
 //! - **D3** A vCPU that is halted, paused or waiting inside the host's kernel is *online*: each
 //!   accepted call is followed by one [`Ipi::send`], and [`Vcpu::pending`] closes the window between
-//!   clearing a kick and entering the guest. What makes the thread come out is the VMM's part.
+//!   clearing a kick and entering the guest. What makes the thread come out is the VMM's part. A
+//!   thread that says when it is out of its guest is not kicked there: [`Vcpu::enter_guest`] closes
+//!   the window between its saying the contrary and the entry.
 //!
 //! A served function gets what its vCPU's owner hands it, and that is not the [`Vcpu`]: so it cannot
 //! call, park or wait for a [`ServingLock`] in turn, and runs to its end. It should be short, and
@@ -67,7 +69,7 @@
 //!     }
 //!
 //!     /// Stands for KVM_RUN, the kick for `immediate_exit` and a signal.
-//!     fn enter_guest(&mut self) {
+//!     fn run(&mut self) {
 //!         while !self.kick.load(Ordering::Acquire) {
 //!             thread::yield_now();
 //!         }
@@ -87,10 +89,11 @@
 //!     let mut cpu = Cpu { exits: 0, running: true, kick };
 //!     while cpu.running {
 //!         cpu.kick.store(false, Ordering::Relaxed); // first forget the kick,
-//!         if vcpu.pending() {                       // then look,
-//!             vcpu.serve(|ask| cpu.serve(ask));
+//!         if vcpu.enter_guest() {                   // then look,
+//!             cpu.run();                            // then enter.
+//!             vcpu.exit_guest();
 //!         } else {
-//!             cpu.enter_guest();                    // then enter.
+//!             vcpu.serve(|ask| cpu.serve(ask));
 //!         }
 //!     }
 //!     vcpu.go_offline(|ask| cpu.serve(ask));

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use crate::park::Ring;
 use crate::sync::{
-    Arc, AtomicBool, Condvar, Hint, LINGER, Mutex, MutexGuard, Ordering, fence, spin,
+    Arc, AtomicBool, Condvar, Hint, LINGER, Mutex, MutexGuard, Ordering, TARRY, fence, spin,
 };
 
 /// Why a function did not run, or why nobody knows its result.
@@ -33,6 +33,9 @@ pub(crate) struct Mailbox<F, R> {
     changed: Condvar,
     /// Whether the inbox holds calls. Written under the lock only.
     pending: AtomicBool,
+    /// Whether the owner may be in its guest, so that a call has to come with a kick. It is, as long
+    /// as it does not say where it is.
+    inside: AtomicBool,
     /// Whether there may be something for an owner who waits for an answer.
     stirred: Hint,
 }
@@ -85,6 +88,7 @@ impl<F, R> Mailbox<F, R> {
             }),
             changed: Condvar::new(),
             pending: AtomicBool::new(false),
+            inside: AtomicBool::new(true),
             stirred: Hint::default(),
         }
     }
@@ -98,6 +102,7 @@ impl<F, R> Mailbox<F, R> {
     pub(crate) fn release(&self) {
         let mut state = self.state.lock();
         state.claimed = false;
+        self.inside.store(true, Ordering::Relaxed);
         drop(self.close(state));
     }
 
@@ -130,6 +135,39 @@ impl<F, R> Mailbox<F, R> {
         self.pending.load(Ordering::Relaxed)
     }
 
+    /// The owner goes into its guest, unless calls are queued: whether it does. The fence in
+    /// `is_pending` makes it one of the two: the caller sees the owner inside, or the owner its call.
+    pub(crate) fn enter(&self) -> bool {
+        self.inside.store(true, Ordering::Relaxed);
+        let enters = !self.is_pending();
+        if !enters {
+            self.leave();
+        }
+        enters
+    }
+
+    /// The owner is out of its guest, and back in [`enter`](Self::enter) soon.
+    pub(crate) fn leave(&self) {
+        self.inside.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the owner needs a kick to see the call that was just posted.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.inside.load(Ordering::Relaxed)
+    }
+
+    /// Gives the next call a moment to come. Only out of the guest: inside, it comes with a kick.
+    pub(crate) fn tarry(&self) {
+        if self.is_inside() {
+            return;
+        }
+        let mut looks = TARRY;
+        while looks > 0 && !self.pending.load(Ordering::Relaxed) {
+            spin();
+            looks -= 1;
+        }
+    }
+
     pub(crate) fn queued(&self) -> usize {
         self.state.lock().inbox.len()
     }
@@ -159,7 +197,8 @@ impl<F, R> Mailbox<F, R> {
         state.inbox.push_back(Call { f, reply });
         self.pending.store(true, Ordering::Relaxed);
         self.notify(state);
-        // Before the kick: an owner that overwrote it sees the call. See `is_pending`.
+        // Before the kick: an owner that overwrote it sees the call. See `is_pending`. And before the
+        // look for whether there has to be one: see `enter`.
         fence(Ordering::SeqCst);
         Ok(())
     }

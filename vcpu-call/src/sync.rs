@@ -64,6 +64,10 @@ impl Hint {
 /// for looks that come too early.
 pub(crate) const LINGER: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 1_000 };
 
+/// How many times a vCPU that has just served looks for the next call: some 2 µs, in which a caller
+/// that has its answer asks again.
+pub(crate) const TARRY: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 100 };
+
 pub(crate) fn spin() {
     std::hint::spin_loop();
 }

@@ -82,15 +82,57 @@ impl<F: Send + 'static, R: Send + 'static> Vcpu<F, R> {
         self.mailbox.is_pending()
     }
 
+    /// The same check, by a thread that says where it is: whether the guest may be entered. If so,
+    /// each call that is accepted from here on comes with a kick; if not, there are calls to serve.
+    ///
+    /// For a thread that says [`exit_guest`](Self::exit_guest) as well.
+    ///
+    /// ```
+    /// use vcpu_call::{Calls, VcpuId};
+    ///
+    /// let calls: Calls<(), ()> = Calls::new(1, |_| ());
+    /// let mut vcpu = calls.vcpu(VcpuId(0)).unwrap();
+    /// vcpu.go_online();
+    /// assert!(vcpu.enter_guest());
+    /// // Here the guest runs until something makes it exit, such as a kick.
+    /// vcpu.exit_guest();
+    /// vcpu.serve(|()| ());
+    /// ```
+    #[must_use]
+    pub fn enter_guest(&mut self) -> bool {
+        self.mailbox.enter()
+    }
+
+    /// Says that the thread is out of its guest and will come to [`enter_guest`](Self::enter_guest)
+    /// or [`serve`](Self::serve) soon, whatever it does on the way: until then calls come without a
+    /// kick. A kick costs the guest an exit and the caller some 20 µs, so several calls in a row take
+    /// one.
+    ///
+    /// A thread that never says so gets its kick with every call.
+    pub fn exit_guest(&mut self) {
+        self.mailbox.leave();
+    }
+
     /// Runs everything queued, and what arrives meanwhile, in order of arrival. Returns how many it
     /// ran.
+    ///
+    /// Out of the guest, see [`exit_guest`](Self::exit_guest), it waits for some 2 µs after each of
+    /// the first [`IN_A_ROW`](Self::IN_A_ROW) calls whether another one follows: whoever has its
+    /// answer often asks again, and would have to kick.
     pub fn serve(&mut self, mut serve: impl FnMut(F) -> R) -> usize {
         let mut served = 0;
         while self.serve_one(&mut serve) {
             served += 1;
+            if served <= Self::IN_A_ROW {
+                self.mailbox.tarry();
+            }
         }
         served
     }
+
+    /// For how many calls in a row [`serve`](Self::serve) waits, so that no caller keeps a vCPU out of
+    /// its guest by calling.
+    pub const IN_A_ROW: usize = 16;
 
     /// Runs `f` on the thread of `target` and waits for its result; on the own thread, at once, if
     /// `target` is this vCPU. While it waits it serves its own mailbox (D1).

@@ -147,11 +147,17 @@ impl Engine {
 
 /// What a vCPU's thread does between an exit and the next entry in which nothing happened.
 pub fn before_entry(vcpu: &mut Vcpu) {
-    vcpu.serve();
-    let cpu = vcpu.cpu_mut();
-    cpu.count(None);
-    cpu.irq_work();
-    cpu.arm();
+    vcpu.exit_guest();
+    loop {
+        vcpu.serve();
+        let cpu = vcpu.cpu_mut();
+        cpu.count(None);
+        cpu.irq_work();
+        cpu.arm();
+        if vcpu.enter_guest() {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

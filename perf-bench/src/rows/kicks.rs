@@ -5,18 +5,15 @@ use vcpu_call::{Calls, Outside, VcpuId};
 
 use super::Setting;
 use crate::kick::Signals;
-use crate::measure::{Failure, Side, medians};
+use crate::measure::{Failure, medians};
 use crate::row::{Kind, Row};
 use crate::running::{Running, Wait};
-
-/// A kick is dear enough to be timed alone.
-const BATCH: u32 = 1;
 
 /// A call that does nothing, beside its transport alone.
 pub(super) fn bare(name: &'static str, setting: &Setting) -> Result<Row, Failure> {
     let (mut caller, vcpu) = callee(setting)?;
-    let call = Side::new(BATCH, || Ok(caller.call(VCPU, ())?));
-    let kick = Side::new(BATCH, || Ok(vcpu.kick(Wait::Spinning)?));
+    let call = vcpu.side(|| Ok(caller.call(VCPU, ())?));
+    let kick = vcpu.side(|| Ok(vcpu.kick(Wait::Spinning)?));
     let [value, peer] = medians(setting.method, &mut [call, kick])?;
     let against = "a signal, acknowledged to a thread that spins";
     Ok(Row::new(name, value, Ok(peer), against, Kind::LibraryCall))
@@ -25,8 +22,8 @@ pub(super) fn bare(name: &'static str, setting: &Setting) -> Result<Row, Failure
 /// What the sleep costs that a caller waits in.
 pub(super) fn asleep(name: &'static str, setting: &Setting) -> Result<Row, Failure> {
     let vcpu = Running::start(setting.other()?, |_| || ())?;
-    let asleep = Side::new(BATCH, || Ok(vcpu.kick(Wait::Asleep)?));
-    let spinning = Side::new(BATCH, || Ok(vcpu.kick(Wait::Spinning)?));
+    let asleep = vcpu.side(|| Ok(vcpu.kick(Wait::Asleep)?));
+    let spinning = vcpu.side(|| Ok(vcpu.kick(Wait::Spinning)?));
     let [value, peer] = medians(setting.method, &mut [asleep, spinning])?;
     let against = "a signal, acknowledged to a thread that spins";
     Ok(Row::new(name, value, Ok(peer), against, Kind::LibraryCall))
@@ -44,7 +41,10 @@ fn callee(setting: &Setting) -> Result<(Outside<(), ()>, Running), Failure> {
         signals.bind(VCPU, thread);
         vcpu.go_online();
         move || {
-            vcpu.serve(|()| ());
+            vcpu.exit_guest();
+            while !vcpu.enter_guest() {
+                vcpu.serve(|()| ());
+            }
         }
     })?;
     Ok((calls.outside(), running))

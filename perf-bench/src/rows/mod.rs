@@ -83,6 +83,10 @@ pub const ALL: &[Bench] = &[
         run: running::open_close,
     },
     Bench {
+        name: "open-close-apart",
+        run: running::open_close_apart,
+    },
+    Bench {
         name: "enable-disable-blocked",
         run: events::enable_disable,
     },

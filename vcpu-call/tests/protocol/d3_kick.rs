@@ -25,6 +25,58 @@ fn d3_an_accepted_call_kicks_its_target_once() {
     });
 }
 
+/// Waits for a call that comes without a kick.
+fn await_call(vcpu: &Vcpu<u32, u32>) {
+    while !vcpu.pending() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn d3_a_thread_out_of_its_guest_is_not_kicked() {
+    ends(|| {
+        let (ipi, kicks) = told();
+        let calls = Numbers::new(1, ipi);
+        let mut vcpu = online(&calls, ZERO);
+        vcpu.exit_guest();
+        let caller = call(&calls, ZERO, 1);
+        await_call(&vcpu);
+        // Turned away from its guest it is as far out of it as before.
+        assert!(!vcpu.enter_guest());
+        assert_eq!(vcpu.serve(|n| n), 1);
+        caller.join().unwrap().unwrap();
+        let caller = call(&calls, ZERO, 2);
+        await_call(&vcpu);
+        assert_eq!(vcpu.serve(|n| n), 1);
+        caller.join().unwrap().unwrap();
+        assert!(kicks.try_recv().is_err());
+
+        assert!(vcpu.enter_guest());
+        let caller = call(&calls, ZERO, 3);
+        await_call(&vcpu);
+        assert_eq!(vcpu.serve(|n| n), 1);
+        caller.join().unwrap().unwrap();
+        assert_eq!(kicks.try_iter().collect::<Vec<VcpuId>>(), [ZERO]);
+    });
+}
+
+#[test]
+fn d3_the_next_owner_has_said_nothing_yet() {
+    ends(|| {
+        let (ipi, kicks) = told();
+        let calls = Numbers::new(1, ipi);
+        let mut first = online(&calls, ZERO);
+        first.exit_guest();
+        drop(first);
+        let mut second = online(&calls, ZERO);
+        let caller = call(&calls, ZERO, 1);
+        await_call(&second);
+        second.serve(|n| n);
+        caller.join().unwrap().unwrap();
+        assert_eq!(kicks.try_recv(), Ok(ZERO));
+    });
+}
+
 /// The call is there to be served when the kick is sent, and no lock stands in the way.
 #[test]
 fn d3_the_kick_may_serve_by_itself() {

@@ -71,6 +71,18 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> VcpuThread<S, C, O> {
         self.mail.pending()
     }
 
+    /// The same check, by a thread that says where it is: whether the guest may be entered. See
+    /// [`Vcpu::enter_guest`].
+    #[must_use]
+    pub fn enter_guest(&mut self) -> bool {
+        self.mail.enter_guest()
+    }
+
+    /// Says that the thread is out of its guest: calls need no kick now. See [`Vcpu::exit_guest`].
+    pub fn exit_guest(&mut self) {
+        self.mail.exit_guest();
+    }
+
     /// Runs what others called for; how many calls it was.
     pub fn serve(&mut self) -> usize {
         let Self { cpu, mail } = self;
