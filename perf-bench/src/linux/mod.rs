@@ -38,12 +38,12 @@ pub enum Error {
     /// A read returned something other than one 64-bit count.
     #[error("read: {0} bytes instead of 8")]
     Read(usize),
-    /// A trap was lost, or there was one too many.
+    /// A trap was lost.
     #[error("{traps} traps for {overflows} overflows")]
     Traps {
         /// How often the handler ran.
         traps: u64,
-        /// How often it should have.
+        /// How often it should have, at the least.
         overflows: u32,
     },
 }

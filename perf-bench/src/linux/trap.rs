@@ -92,8 +92,8 @@ impl Trap {
     /// Makes it overflow so many times; how long that took until the last handler had returned.
     ///
     /// # Errors
-    /// [`Error::Traps`] if there was not one trap for each, or the kernel does not take the pages
-    /// back.
+    /// [`Error::Traps`] if there was less than one trap for each, or the kernel does not take the
+    /// pages back. There can be more: the thread may take a page fault that it was not asked for.
     pub fn run(&mut self, overflows: u32) -> Result<Duration, Error> {
         if let Some(pages) = &self.pages {
             pages.give_back()?;
@@ -110,7 +110,7 @@ impl Trap {
         }
         let took = started.elapsed();
         let traps = TRAPS.load(Ordering::Relaxed).wrapping_sub(before);
-        if traps != u64::from(overflows) {
+        if traps < u64::from(overflows) {
             return Err(Error::Traps { traps, overflows });
         }
         Ok(took)
@@ -204,7 +204,7 @@ mod tests {
 
     /// One test for both, since they share the handler.
     #[test]
-    fn every_overflow_traps_once() {
+    fn every_overflow_traps() {
         for trigger in [Trigger::Breakpoint, Trigger::PageFault] {
             match Trap::with(trigger, 16) {
                 // `run` compares the numbers.
