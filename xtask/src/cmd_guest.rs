@@ -13,6 +13,7 @@ use crate::exit;
 use crate::host_kvm::{OnArgs, Place};
 use crate::job::{Arg, Around, Input, Stream};
 use crate::kernels;
+use crate::lab;
 use crate::machine::Machine;
 use crate::workspace;
 
@@ -86,24 +87,29 @@ pub(crate) fn judge(
         .unwrap_or(u32::MAX)
         .saturating_mul(repeat.get());
 
-    let mut machine = Machine::start(place, &argv, verbose)?;
     let mut said = Vec::new();
-    let ended = machine.run(
-        &argv,
-        None,
-        Around {
-            input: Input::Empty,
-            output: &mut |stream, data| {
-                exit::pass_through(stream, data);
-                if stream == Stream::Out {
-                    said.extend_from_slice(data);
-                }
-            },
-            out: "out".as_ref(),
-            deadline: Some(DEADLINE_PER_RUN.saturating_mul(runs)),
+    let (machine, ended) = lab::despite_a_reset(
+        || Machine::start(place, &argv, verbose),
+        |machine| {
+            machine.run(
+                &argv,
+                None,
+                Around {
+                    input: Input::Empty,
+                    output: &mut |stream, data| {
+                        exit::pass_through(stream, data);
+                        if stream == Stream::Out {
+                            said.extend_from_slice(data);
+                        }
+                    },
+                    out: "out".as_ref(),
+                    deadline: Some(DEADLINE_PER_RUN.saturating_mul(runs)),
+                },
+            )
         },
     )?;
     let code = exit::code(&machine, ended)?;
+    // Also what failed before a reset.
     let failed = failures(&String::from_utf8_lossy(&said));
     Ok(Judgement { code, failed })
 }

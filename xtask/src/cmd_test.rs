@@ -104,7 +104,7 @@ fn guests(place: Place, nightly: bool) -> Result<Outcome> {
     };
     let judgement = cmd_guest::judge(place, &cmd_guest::test_kernels(&[])?, repeat, false)?;
     ensure!(
-        judgement.code == 0,
+        judgement.code == 0 && judgement.failed.is_empty(),
         "the harness ended with {}\n{}",
         judgement.code,
         judgement.failed.join("\n")

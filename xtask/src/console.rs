@@ -55,15 +55,17 @@ impl Console {
         kept.drain(..excess);
     }
 
+    /// Whether nobody said anything of interest.
+    pub(crate) fn is_silent(&self) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        lines(&String::from_utf8_lossy(kept.make_contiguous())).is_empty()
+    }
+
     /// The last lines, for people: from the kernel's complaint on if there is one.
     pub(crate) fn tail(&self) -> String {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(kept.make_contiguous()).into_owned();
-        let lines: Vec<&str> = text
-            .lines()
-            .map(str::trim_end)
-            .filter(|line| !line.is_empty() && !line.contains(NOISE))
-            .collect();
+        let lines = lines(&text);
         if lines.is_empty() {
             return "The lab's console is empty.".to_owned();
         }
@@ -84,9 +86,27 @@ impl Console {
     }
 }
 
+/// What is worth showing.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty() && !line.contains(NOISE))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn noise_is_silence() {
+        let console = Console::default();
+        assert!(console.is_silent());
+        console.add(NOISE.as_bytes());
+        assert!(console.is_silent());
+        console.add(b"\nKernel panic");
+        assert!(!console.is_silent());
+    }
 
     #[test]
     fn only_the_last_lines_are_shown() {

@@ -10,6 +10,7 @@ use crate::build;
 use crate::exit;
 use crate::host_kvm::Place;
 use crate::job::{Arg, Around, Input};
+use crate::lab;
 use crate::machine::Machine;
 use crate::say;
 use crate::workspace::{self, Workspace};
@@ -38,21 +39,26 @@ pub(crate) fn run(place: Place) -> Result<()> {
     let mut machine = None;
     for (binary, argv) in binaries.iter().zip(&commands) {
         say::step(format_args!("KVM tests {}", binary.name));
-        let mut here = match machine.take() {
-            Some(machine) => machine,
-            None => Machine::start(place, commands.iter().flatten(), false)?,
-        };
-        let around = Around {
-            input: Input::Empty,
-            output: &mut exit::pass_through,
-            out: "out".as_ref(),
-            deadline: Some(DEADLINE),
-        };
-        match here
-            .run(argv, None, around)
-            .and_then(|ended| exit::code(&here, ended))
-        {
-            Ok(code) => {
+        let mut booted = machine.take();
+        let run = lab::despite_a_reset(
+            || match booted.take() {
+                Some(machine) => Ok(machine),
+                None => Machine::start(place, commands.iter().flatten(), false),
+            },
+            |machine| {
+                let around = Around {
+                    input: Input::Empty,
+                    output: &mut exit::pass_through,
+                    out: "out".as_ref(),
+                    deadline: Some(DEADLINE),
+                };
+                machine
+                    .run(argv, None, around)
+                    .and_then(|ended| exit::code(machine, ended))
+            },
+        );
+        match run {
+            Ok((here, code)) => {
                 if code != 0 {
                     failed.push(binary.name.as_str());
                 }

@@ -2,6 +2,7 @@
 //! A booted lab: commands are run in it one after another over its virtio-serial port.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::net::Shutdown;
@@ -172,7 +173,14 @@ impl Lab {
     /// without a word.
     fn ended(&mut self) -> anyhow::Error {
         match self.qemu.ended() {
-            Some(status) => self.broken(&format!("the lab ended by itself (QEMU: {status})")),
+            Some(status) => {
+                let ended = self.broken(&format!("the lab ended by itself (QEMU: {status})"));
+                if status.success() && self.console.is_silent() {
+                    ended.context(Reset)
+                } else {
+                    ended
+                }
+            }
             None => self.broken("the lab was hung up on"),
         }
     }
@@ -180,6 +188,37 @@ impl Lab {
     fn broken(&self, why: &str) -> anyhow::Error {
         anyhow!("{why}\n{}", self.console.tail())
     }
+}
+
+/// The emulated machine reset itself without a word of its kernel.
+///
+/// QEMU's emulation of nested virtualisation does that once in a long while (see `qemu`): it is no
+/// word on what ran in the lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reset;
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the emulated machine reset itself")
+    }
+}
+
+/// Does `work` in a machine that `start` makes; in another one, once, if the first resets itself.
+pub(crate) fn despite_a_reset<M, T>(
+    mut start: impl FnMut() -> Result<M>,
+    mut work: impl FnMut(&mut M) -> Result<T>,
+) -> Result<(M, T)> {
+    let mut machine = start()?;
+    let result = match work(&mut machine) {
+        Err(error) if error.is::<Reset>() => {
+            say::step(format_args!("{error:#}"));
+            say::step("once more, in a new lab");
+            machine = start()?;
+            work(&mut machine)?
+        }
+        result => result?,
+    };
+    Ok((machine, result))
 }
 
 /// The direction to the lab; several threads may speak.
@@ -328,6 +367,31 @@ fn initramfs(parts: &Parts, agent: &Path, files: &[LabFile]) -> Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What becomes of work whose machines do in turn as `ends` says, and how many there were.
+    fn machines(ends: &[fn() -> Result<u8>]) -> (Result<u8>, usize) {
+        let mut made = 0;
+        let start = || {
+            made += 1;
+            Ok(made - 1)
+        };
+        let result = despite_a_reset(start, |machine: &mut usize| ends[*machine]());
+        (result.map(|(_, result)| result), made)
+    }
+
+    #[test]
+    fn a_reset_gets_one_more_machine_and_nothing_else_does() {
+        let reset = || Err(anyhow!("the lab ended by itself").context(Reset));
+        let (result, made) = machines(&[reset, || Ok(7)]);
+        assert_eq!((result.unwrap(), made), (7, 2));
+        let (result, made) = machines(&[reset, reset]);
+        assert!(result.unwrap_err().is::<Reset>());
+        assert_eq!(made, 2);
+        let (result, made) = machines(&[|| Err(anyhow!("a panic"))]);
+        assert!(result.is_err());
+        assert_eq!(made, 1);
+        assert_eq!(machines(&[|| Ok(1)]).1, 1);
+    }
 
     #[test]
     fn files_from_the_lab_stay_below_the_output_directory() {
