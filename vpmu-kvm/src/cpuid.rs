@@ -35,7 +35,7 @@ const LEAF_AMD_PERFMON: u32 = 0x8000_0022;
 /// #GP leaves behind, and the trap does not unwind that. So is nested virtualisation: the trap
 /// would have to tell a guest's guest apart.
 pub fn apply(cpuid: &mut CpuId, model: Option<PmuModel>) {
-    let leaf = model.map(|model| model.cpuid_leaf_a()).unwrap_or_default();
+    let leaf = model.map(|model| model.cpuid().leaf_a).unwrap_or_default();
     let mut found = false;
     for entry in cpuid.as_mut_slice() {
         match (entry.function, entry.index) {

@@ -5,7 +5,9 @@
 //! Facilities", figure "Layout of IA32_PERFEVTSELx MSRs"; the events are those of table "UMask and
 //! Event Select Encodings for Pre-Defined Architectural Performance Events".
 
-/// The value of an IA32_PERFEVTSELx register.
+use crate::Vendor;
+
+/// The value of an IA32_PERFEVTSELx, or of AMD's PerfEvtSeln or PERF_CTLn.
 ///
 /// Bits 7:0 are the event select, 15:8 the unit mask, 31:24 the counter mask; the others have
 /// constants here. Which are reserved depends on the model (P03 of
@@ -51,28 +53,106 @@ pub struct EventConfig {
     pub any_thread: bool,
 }
 
-/// An event by its meaning. More will get names as sources learn to count them.
+/// An event by its meaning: Intel's architectural events, those of AMD's core that mean the same or
+/// have been the same since the K7, and all others by their numbers.
 ///
 /// ```
-/// use vpmu::{Event, EventSelect};
+/// use vpmu::{Event, EventSelect, Vendor};
 ///
-/// let instructions = EventSelect(0xC0).decode().event;
-/// assert_eq!(instructions, Event::Other { select: 0xC0, umask: 0 });
+/// assert_eq!(EventSelect(0x003C).decode_for(Vendor::Intel).event, Event::CoreCycles);
+/// assert_eq!(EventSelect(0x0076).decode_for(Vendor::Amd).event, Event::CoreCycles);
+/// let other = Event::Other { select: 0x187, umask: 1 };
+/// assert_eq!(EventSelect(0x1_0000_0187).decode_for(Vendor::Amd).event, other);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {
-    /// Unhalted core cycles (event 3CH, umask 00H).
+    /// Unhalted core cycles (Intel 3CH, umask 00H; AMD 76H, cycles not in halt).
     CoreCycles,
-    /// Unhalted reference cycles (event 3CH, umask 01H).
+    /// Instructions retired (Intel C0H, umask 00H; AMD C0H).
+    Instructions,
+    /// Unhalted reference cycles (Intel 3CH, umask 01H).
     RefCycles,
+    /// References to the last-level cache (Intel 2EH, umask 4FH).
+    LlcReferences,
+    /// Misses of the last-level cache (Intel 2EH, umask 41H).
+    LlcMisses,
+    /// Branch instructions retired (Intel C4H, umask 00H; AMD C2H).
+    Branches,
+    /// Mispredicted branch instructions retired (Intel C5H, umask 00H; AMD C3H).
+    BranchMisses,
+    /// Micro-operations retired (AMD C1H).
+    MicroOps,
+    /// Taken branch instructions retired (AMD C4H).
+    TakenBranches,
     /// Anything else.
     Other {
-        /// The event select field.
-        select: u8,
+        /// The event select field: 8 bits of Intel's, 12 of AMD's.
+        select: u16,
         /// The unit mask field.
         umask: u8,
     },
+}
+
+impl Event {
+    /// Intel's architectural events in the order of their bits in CPUID.0AH:EBX (SDM volume 2A,
+    /// CPUID, leaf 0AH).
+    pub const ARCHITECTURAL: [Self; 7] = [
+        Self::CoreCycles,
+        Self::Instructions,
+        Self::RefCycles,
+        Self::LlcReferences,
+        Self::LlcMisses,
+        Self::Branches,
+        Self::BranchMisses,
+    ];
+
+    /// The events of Intel's fixed-function counters 0 to 2 (SDM volume 3B, "Association of
+    /// Fixed-Function Performance Counters with Architectural Performance Events").
+    pub const FIXED: [Self; 3] = [Self::Instructions, Self::CoreCycles, Self::RefCycles];
+
+    const fn intel(select: u8, umask: u8) -> Self {
+        match (select, umask) {
+            (0x3C, 0x00) => Self::CoreCycles,
+            (0xC0, 0x00) => Self::Instructions,
+            (0x3C, 0x01) => Self::RefCycles,
+            (0x2E, 0x4F) => Self::LlcReferences,
+            (0x2E, 0x41) => Self::LlcMisses,
+            (0xC4, 0x00) => Self::Branches,
+            (0xC5, 0x00) => Self::BranchMisses,
+            (select, umask) => Self::Other {
+                select: select as u16,
+                umask,
+            },
+        }
+    }
+
+    const fn amd(select: u16, umask: u8) -> Self {
+        match (select, umask) {
+            (0x76, 0) => Self::CoreCycles,
+            (0xC0, 0) => Self::Instructions,
+            (0xC1, 0) => Self::MicroOps,
+            (0xC2, 0) => Self::Branches,
+            (0xC3, 0) => Self::BranchMisses,
+            (0xC4, 0) => Self::TakenBranches,
+            (select, umask) => Self::Other { select, umask },
+        }
+    }
+}
+
+impl EventConfig {
+    /// `event` at every privilege level, each occurrence once.
+    pub const fn everywhere(event: Event) -> Self {
+        Self {
+            event,
+            usr: true,
+            os: true,
+            edge: false,
+            invert: false,
+            cmask: 0,
+            any_thread: false,
+        }
+    }
 }
 
 impl EventSelect {
@@ -110,13 +190,31 @@ impl EventSelect {
         Self(self.0 & !(Self::EN | Self::INT | Self::PIN_CONTROL))
     }
 
-    /// What is to be counted.
+    /// What is to be counted, if it is Intel's select.
     pub const fn decode(self) -> EventConfig {
+        self.decode_for(Vendor::Intel)
+    }
+
+    /// The number of the event: 8 bits of Intel's; AMD's has four more, bits 35:32.
+    pub const fn event_number(self, vendor: Vendor) -> u16 {
+        let [low, ..] = self.0.to_le_bytes();
+        match vendor {
+            Vendor::Intel => low as u16,
+            Vendor::Amd => low as u16 | ((self.0 >> 32 & 0xF) as u16) << 8,
+        }
+    }
+
+    /// The unit mask.
+    pub const fn umask(self) -> u8 {
+        self.0.to_le_bytes()[1]
+    }
+
+    /// What is to be counted, if it is a select of this vendor's.
+    pub const fn decode_for(self, vendor: Vendor) -> EventConfig {
         let [select, umask, _, cmask, ..] = self.0.to_le_bytes();
-        let event = match (select, umask) {
-            (0x3C, 0) => Event::CoreCycles,
-            (0x3C, 1) => Event::RefCycles,
-            (select, umask) => Event::Other { select, umask },
+        let event = match vendor {
+            Vendor::Intel => Event::intel(select, umask),
+            Vendor::Amd => Event::amd(self.event_number(vendor), umask),
         };
         EventConfig {
             event,
@@ -125,7 +223,7 @@ impl EventSelect {
             edge: self.0 & Self::EDGE != 0,
             invert: self.0 & Self::INV != 0,
             cmask,
-            any_thread: self.0 & Self::ANY_THREAD != 0,
+            any_thread: matches!(vendor, Vendor::Intel) && self.0 & Self::ANY_THREAD != 0,
         }
     }
 }

@@ -7,8 +7,8 @@
 //! hypervisor: no ioctl, no I/O, no clock, no threads, no `unsafe`; and, but for [`context`], no `std`
 //! and no allocation. A VMM that traps the PMU's MSRs adds a PMU by
 //!
-//! - showing the guest [`PmuModel::cpuid_leaf_a`] in CPUID;
-//! - handing the MSRs of [`PMU_MSR_RANGES`] to [`VcpuPmu::read_msr`] and [`VcpuPmu::write_msr`],
+//! - showing the guest [`PmuModel::cpuid`];
+//! - handing the MSRs of [`PmuModel::msr_ranges`] to [`VcpuPmu::read_msr`] and [`VcpuPmu::write_msr`],
 //!   and RDPMC to [`VcpuPmu::read_pmc`];
 //! - calling [`VcpuPmu::enter_guest`] before each entry, with a [`PmiSink`] that is the vCPU's local
 //!   APIC, and coming back when it says;
@@ -147,7 +147,7 @@ pub mod vcpu;
 
 pub use event::{Event, EventConfig, EventSelect};
 pub use lvtpc::{Delivery, Lvtpc};
-pub use model::{CpuidLeaf, ModelError, PmuModel};
+pub use model::{CpuidLeaf, ModelError, PmuCpuid, PmuKind, PmuModel, PmuModelBuilder, Vendor};
 pub use msr::{MsrId, MsrRange, PMU_MSR_RANGES};
 pub use observer::{NoObserver, PmuObserver};
 pub use source::clock::{ClockSource, GuestClock};

@@ -46,6 +46,30 @@ pub const IA32_PERF_GLOBAL_STATUS: MsrId = MsrId(0x38E);
 pub const IA32_PERF_GLOBAL_CTRL: MsrId = MsrId(0x38F);
 /// IA32_PERF_GLOBAL_OVF_CTRL: a one written here clears that bit of the status. Reads 0.
 pub const IA32_PERF_GLOBAL_OVF_CTRL: MsrId = MsrId(0x390);
+/// IA32_PERF_GLOBAL_STATUS_SET, from version 4 on: a one written here sets that bit of the status.
+pub const IA32_PERF_GLOBAL_STATUS_SET: MsrId = MsrId(0x391);
+/// IA32_PERF_GLOBAL_INUSE, from version 4 on: which counters are in use; read-only.
+pub const IA32_PERF_GLOBAL_INUSE: MsrId = MsrId(0x392);
+/// IA32_DEBUGCTL, of which bit 12 (FREEZE_PERFMON_ON_PMI) is the PMU's.
+pub const IA32_DEBUGCTL: MsrId = MsrId(0x1D9);
+/// IA32_MISC_ENABLE, of which bits 7, 11 and 12 speak of the PMU.
+pub const IA32_MISC_ENABLE: MsrId = MsrId(0x1A0);
+/// AMD's PerfCntrGlobalStatus (PerfMonV2): one bit a counter that overflowed.
+pub const PERF_CNTR_GLOBAL_STATUS: MsrId = MsrId(0xC000_0300);
+/// AMD's PerfCntrGlobalCtl (PerfMonV2): one enable bit a counter.
+pub const PERF_CNTR_GLOBAL_CTL: MsrId = MsrId(0xC000_0301);
+/// AMD's PerfCntrGlobalStatusClr (PerfMonV2): a one written here clears that bit of the status.
+pub const PERF_CNTR_GLOBAL_STATUS_CLR: MsrId = MsrId(0xC000_0302);
+/// AMD's PerfCntrGlobalStatusSet (PerfMonV2): a one written here sets that bit of the status.
+pub const PERF_CNTR_GLOBAL_STATUS_SET: MsrId = MsrId(0xC000_0303);
+/// AMD's PerfEvtSel0, the oldest number of the event select of counter 0; three more follow.
+pub const K7_PERF_EVT_SEL0: MsrId = MsrId(0xC001_0000);
+/// AMD's PerfCtr0, the oldest number of counter 0; three more follow.
+pub const K7_PERF_CTR0: MsrId = MsrId(0xC001_0004);
+/// AMD's PERF_CTL0, the event select of counter 0; the others follow at every second number.
+pub const PERF_CTL0: MsrId = MsrId(0xC001_0200);
+/// AMD's PERF_CTR0, counter 0; the others follow at every second number.
+pub const PERF_CTR0: MsrId = MsrId(0xC001_0201);
 /// IA32_A_PMC0, the full-width alias of IA32_PMC0; the others follow it.
 pub const IA32_A_PMC0: MsrId = MsrId(0x4C1);
 

@@ -66,7 +66,7 @@ impl IntelRegisters {
         Self {
             counters: [counter; MAX_GP_COUNTERS],
             gp_counters: model.gp_counters(),
-            select_reserved: model.event_select_reserved(),
+            select_reserved: 0xFFFF_FFFF_0000_0000 | EventSelect::ANY_THREAD,
             global_ctrl: (1 << model.gp_counters()) - 1,
             global_status: 0,
         }

@@ -9,6 +9,12 @@ use crate::{Event, EventConfig};
 /// It stands still while the vCPU is halted or preempted and while the VMM handles its exits:
 /// "unhalted core cycles" are those of the guest. Both events of [`ClockSource`] run at its rate.
 pub trait GuestClock {
+    /// The vCPU is about to enter the guest; told only while something counts.
+    fn enter_guest(&mut self) {}
+
+    /// The vCPU has left the guest.
+    fn exit_guest(&mut self) {}
+
     /// The unhalted in-guest cycles of this vCPU so far.
     ///
     /// A reading below an earlier one is taken for that earlier one.
@@ -77,6 +83,14 @@ impl<C: GuestClock> ClockSource<C> {
 }
 
 impl<C: GuestClock> CounterSource for ClockSource<C> {
+    fn enter_guest(&mut self) {
+        self.clock.enter_guest();
+    }
+
+    fn exit_guest(&mut self) {
+        self.clock.exit_guest();
+    }
+
     fn supports(&self, config: &EventConfig) -> bool {
         matches!(config.event, Event::CoreCycles | Event::RefCycles)
             && config.usr

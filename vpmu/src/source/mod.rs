@@ -90,6 +90,12 @@ pub const MAX_SLOTS: usize = 16;
 /// assert_eq!((0..MAX_SLOTS).map(|slot| source.take(slot)).sum::<u64>(), 0);
 /// ```
 pub trait CounterSource {
+    /// The vCPU is about to enter the guest; told only while a slot runs.
+    fn enter_guest(&mut self) {}
+
+    /// The vCPU has left the guest.
+    fn exit_guest(&mut self) {}
+
     /// Whether `config` can be counted, exactly as it says.
     fn supports(&self, config: &EventConfig) -> bool;
 

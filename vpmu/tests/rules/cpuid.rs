@@ -5,7 +5,7 @@ use vpmu::{CpuidLeaf, ModelError, PmuModel};
 
 #[test]
 fn leaf_a_of_intel_v2() {
-    let CpuidLeaf { eax, ebx, ecx, edx } = PmuModel::INTEL_V2.cpuid_leaf_a();
+    let CpuidLeaf { eax, ebx, ecx, edx } = PmuModel::INTEL_V2.cpuid().leaf_a;
     assert_eq!(
         eax.to_le_bytes(),
         [2, 4, 48, 7],
