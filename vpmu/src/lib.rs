@@ -4,8 +4,8 @@
 //! A guest's performance counters are MSRs, the RDPMC instruction and an interrupt (the PMI)
 //! through the local APIC. This crate is what stands behind them: the registers as the manuals
 //! describe them, counters that overflow, and the decision when a PMI is due. It knows no
-//! hypervisor: no ioctl, no I/O, no clock, no threads, no `unsafe`; and, but for [`context`], no `std`
-//! and no allocation. A VMM that traps the PMU's MSRs adds a PMU by
+//! hypervisor: no ioctl, no I/O, no clock, no threads, no `unsafe`; and, but for [`context`], no `std`.
+//! Nothing allocates on a guest's behalf. A VMM that traps the PMU's MSRs adds a PMU by
 //!
 //! - showing the guest [`PmuModel::cpuid`];
 //! - handing the MSRs of [`PmuModel::msr_ranges`] to [`VcpuPmu::read_msr`] and [`VcpuPmu::write_msr`],
@@ -125,6 +125,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
 #[cfg(feature = "context")]
 extern crate std;
 
@@ -135,6 +136,7 @@ mod sync;
 #[cfg(feature = "context")]
 pub mod context;
 pub mod event;
+pub mod filter;
 pub mod lvtpc;
 pub mod model;
 pub mod msr;
@@ -146,6 +148,7 @@ pub mod time;
 pub mod vcpu;
 
 pub use event::{Event, EventConfig, EventSelect};
+pub use filter::{EventFilter, FilterAction, FilterEntry, FilterError};
 pub use lvtpc::{Delivery, Lvtpc};
 pub use model::{CpuidLeaf, ModelError, PmuCpuid, PmuKind, PmuModel, PmuModelBuilder, Vendor};
 pub use msr::{MsrId, MsrRange, PMU_MSR_RANGES};
