@@ -2,7 +2,8 @@
 //! Which MSR accesses leave KVM for us.
 
 use kvm_ioctls::{MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
-use vpmu::msr::{MsrRange, PMU_MSR_RANGES};
+use vpmu::PmuModel;
+use vpmu::msr::MsrRange;
 
 use crate::error::{Error, kvm};
 
@@ -33,12 +34,9 @@ impl Window {
 
 /// Packs sorted ranges into as few windows as they fit: KVM takes 16 at most and searches them
 /// one by one.
-fn windows(ranges: &[MsrRange]) -> Vec<Window> {
+fn windows(ranges: impl Iterator<Item = MsrRange>) -> Vec<Window> {
     let mut windows: Vec<Window> = Vec::new();
-    for msr in ranges
-        .iter()
-        .flat_map(|range| range.first.0..range.first.0 + range.count)
-    {
+    for msr in ranges.flat_map(|range| range.first.0..range.first.0 + range.count) {
         match windows.last_mut() {
             Some(window) if msr - window.base < MAX_SPAN => window.deny(msr),
             _ => {
@@ -55,9 +53,9 @@ fn windows(ranges: &[MsrRange]) -> Vec<Window> {
     windows
 }
 
-/// Makes every access to a PMU MSR exit to user space; all other MSRs stay with KVM.
-pub(crate) fn install(vm: &VmFd) -> Result<(), Error> {
-    let windows = windows(PMU_MSR_RANGES);
+/// Makes every access to an MSR of `model`'s ranges exit to user space; all others stay with KVM.
+pub(crate) fn install(vm: &VmFd, model: PmuModel) -> Result<(), Error> {
+    let windows = windows(model.msr_ranges());
     let ranges: Vec<_> = windows
         .iter()
         .map(|window| MsrFilterRange {
@@ -77,7 +75,7 @@ pub(crate) fn install(vm: &VmFd) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vpmu::msr::MsrId;
+    use vpmu::msr::{IA32_DEBUGCTL, MsrId};
 
     fn denied(windows: &[Window], msr: u32) -> bool {
         windows.iter().any(|window| {
@@ -90,20 +88,25 @@ mod tests {
 
     #[test]
     fn exactly_the_pmu_msrs_are_filtered() {
-        let windows = windows(PMU_MSR_RANGES);
-        assert!(windows.len() <= 16, "KVM_MSR_FILTER_MAX_RANGES");
-        assert!(windows.iter().all(|window| window.bitmap.len() <= 0x600));
-        let ours = |msr: u32| {
-            PMU_MSR_RANGES
-                .iter()
-                .any(|r| (r.first.0..r.first.0 + r.count).contains(&msr))
-        };
-        for msr in (0..0x4000)
-            .chain(0xc000_0000..0xc000_4000)
-            .chain(0xc001_0000..0xc001_4000)
-        {
-            assert_eq!(denied(&windows, msr), ours(msr), "{msr:#x}");
+        for model in PmuModel::ALL {
+            let windows = windows(model.msr_ranges());
+            assert!(windows.len() <= 16, "KVM_MSR_FILTER_MAX_RANGES");
+            assert!(windows.iter().all(|window| window.bitmap.len() <= 0x600));
+            let ours = |msr: u32| model.msr_ranges().any(|range| range.contains(MsrId(msr)));
+            for msr in (0..0x4000)
+                .chain(0xc000_0000..0xc000_4000)
+                .chain(0xc001_0000..0xc001_4000)
+            {
+                assert_eq!(denied(&windows, msr), ours(msr), "{model}: {msr:#x}");
+            }
         }
+    }
+
+    #[test]
+    fn debugctl_is_ours_where_the_pmu_can_freeze() {
+        let filtered = |model: PmuModel| denied(&windows(model.msr_ranges()), IA32_DEBUGCTL.0);
+        assert!(filtered(PmuModel::INTEL_V2) && filtered(PmuModel::INTEL_V4));
+        assert!(!filtered(PmuModel::INTEL_V1) && !filtered(PmuModel::AMD_V2));
     }
 
     #[test]
@@ -118,7 +121,7 @@ mod tests {
                 count: 1,
             },
         ];
-        let windows = windows(&ranges);
+        let windows = windows(ranges.into_iter());
         assert_eq!(windows.len(), 2);
         assert_eq!(
             windows[0],

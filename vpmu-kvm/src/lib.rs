@@ -47,6 +47,7 @@ pub mod cpuid;
 pub mod kick;
 pub mod probe;
 
+mod arming;
 mod clock;
 mod error;
 mod filter;

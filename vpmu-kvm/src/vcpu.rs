@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use kvm_bindings::kvm_debug_exit_arch;
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
-use vpmu::msr::{IA32_PERF_GLOBAL_CTRL, IA32_PERFEVTSEL0};
-use vpmu::{
-    ClockSource, EventSelect, MsrId, MsrRead, MsrWrite, Nanos, PmuModel, PmuStats, Recheck, VcpuPmu,
-};
+use vpmu::{ClockSource, MsrId, MsrRead, MsrWrite, Nanos, PmuModel, PmuStats, Recheck, VcpuPmu};
 
 use crate::GuestMemory;
+use crate::arming::enables;
 use crate::clock::InGuestTime;
 use crate::error::{Error, REPORT, kvm};
 use crate::idle::IdleBackoff;
@@ -258,11 +256,4 @@ fn interrupted(
         Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Ok(None),
         Err(error) => Err(kvm("KVM_RUN", REPORT)(error)),
     }
-}
-
-/// Whether a WRMSR may have started a counter, so that RDPMC makes sense from here on.
-fn enables(msr: MsrId, value: u64) -> bool {
-    let selects = IA32_PERFEVTSEL0.0..IA32_PERFEVTSEL0.0 + 8;
-    (selects.contains(&msr.0) && EventSelect(value).enabled())
-        || (msr == IA32_PERF_GLOBAL_CTRL && value != 0)
 }

@@ -35,8 +35,8 @@ pub(crate) const REQUIRED: [(&str, u32, &str); 5] = [
 /// Prepares a VM that has no vCPUs yet for a PMU of ours, or for none.
 ///
 /// KVM's own vPMU is disabled either way: it would answer RDPMC itself. Halt polling is switched
-/// off, since it burns the CPU time of a vCPU that is halted. With a model, every access to a PMU
-/// MSR becomes an exit to user space.
+/// off, since it burns the CPU time of a vCPU that is halted. With a model, every access to an MSR of
+/// [`PmuModel::msr_ranges`] becomes an exit to user space.
 ///
 /// # Errors
 /// [`Error::Missing`] names the capability that the host lacks; [`Error::Kvm`] the call that failed.
@@ -47,9 +47,9 @@ pub fn prepare_vm(kvm_fd: &Kvm, vm: &VmFd, model: Option<PmuModel>) -> Result<()
     if capability(kvm_fd, KVM_CAP_HALT_POLL) != 0 {
         enable(vm, KVM_CAP_HALT_POLL, 0)?;
     }
-    if model.is_none() {
+    let Some(model) = model else {
         return Ok(());
-    }
+    };
     for (name, number, since) in REQUIRED {
         if capability(kvm_fd, number) == 0 {
             return Err(Error::Missing {
@@ -63,7 +63,7 @@ pub fn prepare_vm(kvm_fd: &Kvm, vm: &VmFd, model: Option<PmuModel>) -> Result<()
         KVM_CAP_X86_USER_SPACE_MSR,
         KVM_MSR_EXIT_REASON_FILTER.into(),
     )?;
-    filter::install(vm)
+    filter::install(vm, model)
 }
 
 /// What `KVM_CHECK_EXTENSION` says; 0 where KVM does not know it.
