@@ -148,6 +148,7 @@ pub mod time;
 pub mod vcpu;
 
 pub use event::{Event, EventConfig, EventSelect};
+pub use filter::text::FilterTextError;
 pub use filter::{EventFilter, FilterAction, FilterEntry, FilterError};
 pub use lvtpc::{Delivery, Lvtpc};
 pub use model::{CpuidLeaf, ModelError, PmuCpuid, PmuKind, PmuModel, PmuModelBuilder, Vendor};

@@ -14,6 +14,8 @@
 //!
 //! What becomes of a counter that the filter refuses is P35 of [`registers`](crate::registers).
 
+pub mod text;
+
 use alloc::vec::Vec;
 
 use crate::{EventSelect, Vendor};
