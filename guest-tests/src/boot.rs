@@ -9,6 +9,8 @@ use std::time::Duration;
 use vmm::{Exit, ExitReason, VmBuilder, VmError};
 
 use crate::judge::Ending;
+use crate::mover::Mover;
+use crate::plan::Boot;
 
 /// The machine every test kernel is written for.
 const VCPUS: u32 = 2;
@@ -20,26 +22,32 @@ pub struct Run {
     pub output: String,
     /// How it ended.
     pub ending: Ending,
+    /// How often its threads were moved, if they were to be.
+    pub moves: Option<u64>,
 }
 
-/// Boots `kernel` on a machine with two vCPUs and the default PMU and waits for its end, at most
-/// for `limit`.
+/// Boots `kernel` as `boot` says, on a machine with two vCPUs, and waits for its end, at most for
+/// `limit`.
 ///
 /// # Errors
 ///
 /// The machine could not be built or ended.
-pub fn boot(kernel: &Path, limit: Duration) -> Result<Run, VmError> {
+pub fn boot(kernel: &Path, boot: &Boot, limit: Duration) -> Result<Run, VmError> {
     let serial = Capture::default();
-    let report = VmBuilder::new()
+    let vm = VmBuilder::new()
         .vcpus(VCPUS)
+        .pmu(Some(boot.model))
         .kernel_file(kernel)
+        .cmdline(format!("model={}", boot.model))
         .serial(Box::new(serial.clone()))
-        .build()?
-        .start()?
-        .wait(Some(limit))?;
+        .build()?;
+    let mover = boot.moved.then(Mover::start);
+    let report = vm.start().and_then(|running| running.wait(Some(limit)));
+    let moves = mover.map(Mover::stop);
     Ok(Run {
         output: serial.text(),
-        ending: ending(&report.exit),
+        ending: ending(&report?.exit),
+        moves,
     })
 }
 

@@ -54,6 +54,17 @@ impl Verdict {
         }
     }
 
+    /// The same with one more test: that threads were moved, `moves` times in all.
+    #[must_use]
+    pub fn moved(mut self, moves: u64) -> Self {
+        let failure = (moves == 0).then(|| "there is only one host CPU".to_owned());
+        self.tests.push(Test {
+            name: "its threads are moved between host CPUs".to_owned(),
+            failure,
+        });
+        self
+    }
+
     /// How many tests failed.
     #[must_use]
     pub fn failed(&self) -> usize {
@@ -266,6 +277,13 @@ mod tests {
     fn a_run_that_did_not_start_fails() {
         let verdict = Verdict::not_started("no /dev/kvm".to_owned());
         assert_eq!((verdict.passed(), verdict.failed()), (0, 1));
+    }
+
+    #[test]
+    fn threads_that_stay_where_they_are_fail() {
+        let verdict = verdict(GOOD, &Ending::Code(0));
+        assert_eq!(verdict.clone().moved(1).failed(), 0);
+        assert_eq!(verdict.moved(0).failed(), 1);
     }
 
     #[test]

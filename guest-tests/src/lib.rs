@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Boots the guest test kernels on real KVM and judges their TAP output.
 //!
-//! [`tap`] reads what a kernel printed, [`mod@judge`] says what of it passed, [`boot`] runs a
-//! kernel through the `vmm` library.
+//! [`plan`] says on which machines a kernel runs, [`boot`] runs it there through the `vmm` library,
+//! [`tap`] reads what it printed, [`mod@judge`] says what of that passed.
 
 pub mod boot;
 pub mod judge;
+mod mover;
+pub mod plan;
 pub mod tap;
 
 pub use judge::{Ending, Verdict, judge};

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use guest_tests::plan::{self, Boot};
 use guest_tests::tap::Transcript;
 use guest_tests::{Ending, Verdict, boot, judge};
+use vpmu::PmuModel;
 
 /// Lines of serial output shown of a run that failed.
 const TAIL: usize = 30;
@@ -26,7 +28,12 @@ struct Args {
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 
-    /// How long one run of a kernel may take.
+    /// Boots the kernel `registers` with this PMU model alone, such as `intel-v5,counters=2`; may be
+    /// given several times. Without it, with the usual one of each kind.
+    #[arg(long = "model", value_name = "MODEL")]
+    models: Vec<PmuModel>,
+
+    /// How long one run of a kernel may take; some kernels get more.
     #[arg(long, value_name = "SECONDS", default_value = "90")]
     deadline: NonZero<u32>,
 
@@ -56,14 +63,21 @@ fn run(args: &Args) -> Result<bool> {
         let known = args.kernels.iter().any(|kernel| name(kernel) == *only);
         ensure!(known, "`{only}` is none of the kernels given");
     }
+    let models = match &args.models[..] {
+        [] => PmuModel::ALL,
+        models => models,
+    };
     let (mut passed, mut failed) = (0, 0);
     for round in 1..=args.repeat.get() {
         if args.repeat.get() > 1 {
             println!("round {round} of {}", args.repeat);
         }
         for kernel in &args.kernels {
-            if args.only.is_empty() || args.only.contains(&name(kernel)) {
-                let verdict = run_one(kernel, args);
+            if !args.only.is_empty() && !args.only.contains(&name(kernel)) {
+                continue;
+            }
+            for boot in plan::boots(&name(kernel), models) {
+                let verdict = run_one(kernel, &boot, args);
                 passed += verdict.passed();
                 failed += verdict.failed();
             }
@@ -73,13 +87,17 @@ fn run(args: &Args) -> Result<bool> {
     Ok(failed == 0)
 }
 
-fn run_one(kernel: &Path, args: &Args) -> Verdict {
-    let name = name(kernel);
-    let limit = Duration::from_secs(args.deadline.get().into());
+fn run_one(kernel: &Path, boot: &Boot, args: &Args) -> Verdict {
+    let name = &boot.label;
+    let limit = boot.limit(Duration::from_secs(args.deadline.get().into()));
     let start = Instant::now();
-    let (output, ending, verdict) = match boot::boot(kernel, limit) {
+    let (output, ending, verdict) = match boot::boot(kernel, boot, limit) {
         Ok(run) => {
-            let verdict = judge(&Transcript::parse(&run.output), &run.ending);
+            let mut verdict = judge(&Transcript::parse(&run.output), &run.ending);
+            if let Some(moves) = run.moves {
+                println!("{name}: threads were moved {moves} times");
+                verdict = verdict.moved(moves);
+            }
             (run.output, run.ending, verdict)
         }
         Err(error) => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! `cargo xtask guest`: the guest test kernels on a real KVM, all in one lab boot.
 
+use std::iter;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,9 +18,13 @@ use crate::lab;
 use crate::machine::Machine;
 use crate::workspace;
 
-/// What one run of one kernel may take in the lab on a busy machine; the harness has a time-out
-/// of its own for each, this one is for a harness that hangs.
+/// What one usual run of one kernel may take in the lab on a busy machine; the harness has a
+/// time-out of its own for each, this one is for a harness that hangs.
 const DEADLINE_PER_RUN: Duration = Duration::from_secs(120);
+
+/// The kernels that may take longer, and than how many usual runs: one is booted with every PMU
+/// model, the other reads a counter tens of thousands of times.
+const LONG: [(&str, u32); 2] = [("registers", 16), ("monotonic", 4)];
 
 /// The kernel that is shown to people instead of being judged.
 const SAMPLE: &str = "sample";
@@ -27,15 +32,43 @@ const SAMPLE: &str = "sample";
 /// What the names of kernels begin with that other tests use; some fail or hang on purpose.
 const AUXILIARY: &str = "aux-";
 
+/// How the harness is to run kernels.
+#[derive(Debug, Args)]
+pub(crate) struct How {
+    /// Runs each kernel this many times.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) repeat: NonZero<u32>,
+
+    /// Boots the kernel `registers` with this PMU model alone; may be given several times.
+    #[arg(long = "model", value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+}
+
+impl How {
+    /// Each kernel so many times, `registers` with every model.
+    pub(crate) fn times(repeat: NonZero<u32>) -> Self {
+        Self {
+            repeat,
+            models: Vec::new(),
+        }
+    }
+
+    fn options(&self) -> Vec<String> {
+        let models = self.models.iter().map(|model| format!("--model={model}"));
+        iter::once(format!("--repeat={}", self.repeat))
+            .chain(models)
+            .collect()
+    }
+}
+
 /// Run the guest test kernels on a real KVM; each of their points is a test.
 #[derive(Debug, Args)]
 pub(crate) struct GuestArgs {
     #[command(flatten)]
     pub(crate) on: OnArgs,
 
-    /// Runs each kernel this many times.
-    #[arg(long, value_name = "N", default_value = "1")]
-    repeat: NonZero<u32>,
+    #[command(flatten)]
+    pub(crate) how: How,
 
     /// Shows the lab's console on stderr.
     #[arg(long, short)]
@@ -57,7 +90,7 @@ pub(crate) struct Judgement {
 /// Runs the kernels; the harness's exit code.
 pub(crate) fn run(args: &GuestArgs) -> Result<u8> {
     let kernels = test_kernels(&args.names)?;
-    Ok(judge(args.on.decide(), &kernels, args.repeat, args.verbose)?.code)
+    Ok(judge(args.on.decide(), &kernels, &args.how, args.verbose)?.code)
 }
 
 /// Builds the kernels and finds those named, or all tests among them.
@@ -77,15 +110,13 @@ pub(crate) fn test_kernels(names: &[String]) -> Result<Vec<PathBuf>> {
 pub(crate) fn judge(
     place: Place,
     kernels: &[PathBuf],
-    repeat: NonZero<u32>,
+    how: &How,
     verbose: bool,
 ) -> Result<Judgement> {
     let mut argv = vec![Arg::file(build::static_binary("guest-tests")?)];
-    argv.extend(["--repeat".into(), repeat.to_string().into()].map(Arg::Text));
+    argv.extend(how.options().into_iter().map(|text| Arg::Text(text.into())));
     argv.extend(kernels.iter().map(Arg::file));
-    let runs = u32::try_from(kernels.len())
-        .unwrap_or(u32::MAX)
-        .saturating_mul(repeat.get());
+    let runs = runs(kernels).saturating_mul(how.repeat.get());
 
     let mut said = Vec::new();
     let (machine, ended) = lab::despite_a_reset(
@@ -114,6 +145,16 @@ pub(crate) fn judge(
     Ok(Judgement { code, failed })
 }
 
+/// How many usual runs `kernels` may take, each once.
+fn runs(kernels: &[PathBuf]) -> u32 {
+    let runs_of = |kernel: &PathBuf| {
+        let mut long = LONG.iter();
+        long.find(|(name, _)| kernel.file_stem().is_some_and(|stem| stem == *name))
+            .map_or(1, |(_, runs)| *runs)
+    };
+    kernels.iter().map(runs_of).sum()
+}
+
 /// The harness's lines about points that failed.
 fn failures(said: &str) -> Vec<String> {
     said.lines()
@@ -130,6 +171,27 @@ fn is_failure((kernel, point): (&str, &str)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_that_take_long_get_more_time() {
+        let kernels = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(runs(&kernels(&["a/counting", "b/rdpmc"])), 2);
+        assert_eq!(
+            runs(&kernels(&["a/counting", "a/registers", "monotonic"])),
+            21
+        );
+    }
+
+    #[test]
+    fn the_harness_is_told_how() {
+        let mut how = How::times(NonZero::<u32>::MIN);
+        assert_eq!(how.options(), ["--repeat=1"]);
+        how.models = vec!["amd-v2".to_owned(), "intel-v5,counters=2".to_owned()];
+        assert_eq!(
+            how.options()[1..],
+            ["--model=amd-v2", "--model=intel-v5,counters=2"]
+        );
+    }
 
     #[test]
     fn failures_are_the_harnesss_lines_alone() {

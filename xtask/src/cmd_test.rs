@@ -102,7 +102,8 @@ fn guests(place: Place, nightly: bool) -> Result<Outcome> {
     } else {
         NonZero::<u32>::MIN
     };
-    let judgement = cmd_guest::judge(place, &cmd_guest::test_kernels(&[])?, repeat, false)?;
+    let how = cmd_guest::How::times(repeat);
+    let judgement = cmd_guest::judge(place, &cmd_guest::test_kernels(&[])?, &how, false)?;
     ensure!(
         judgement.code == 0 && judgement.failed.is_empty(),
         "the harness ended with {}\n{}",

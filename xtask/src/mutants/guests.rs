@@ -65,13 +65,18 @@ impl Builder {
                 .concat())
             }
             Killer::Kernel { name, .. } => {
-                let kernel = &kernels::find(&self.kernels, name)?.path;
+                let (kernel, model) = kernel_and_model(name);
+                let kernel = &kernels::find(&self.kernels, kernel)?.path;
                 let mut cargo = self.cargo(tree, "build");
                 cargo.args(["--package", HARNESS, "--bin", HARNESS]);
                 let built = build::executables(cargo)?;
                 let harness = built.iter().find(|built| built.name == HARNESS);
                 let harness = self.keep(&harness.context("cargo built no harness")?.path, label)?;
-                Ok(vec![harness, Arg::file(kernel)])
+                let model = model.map(|model| Arg::Text(format!("--model={model}").into()));
+                let mut argv = vec![harness];
+                argv.extend(model);
+                argv.push(Arg::file(kernel));
+                Ok(argv)
             }
         }
     }
@@ -91,6 +96,14 @@ impl Builder {
         let kept = self.binaries.join(label);
         fs::copy(binary, &kept).with_context(|| format!("keeping {}", kept.display()))?;
         Ok(Arg::file(kept))
+    }
+}
+
+/// The two parts of a run's name such as `registers[amd-v2]`.
+fn kernel_and_model(name: &str) -> (&str, Option<&str>) {
+    match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
+        Some((kernel, model)) => (kernel, Some(model)),
+        None => (name, None),
     }
 }
 
@@ -149,5 +162,19 @@ impl<'a> Judge<'a> {
                 verdict::of_rust_test(&ended, &text, &test.name)
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_a_kernel_with_or_without_a_model() {
+        assert_eq!(kernel_and_model("overflow"), ("overflow", None));
+        assert_eq!(
+            kernel_and_model("registers[intel-v2,fixed=0]"),
+            ("registers", Some("intel-v2,fixed=0"))
+        );
     }
 }

@@ -11,6 +11,7 @@
 //! Killed-by: lab CRATE/FILE TEST          one in tests/FILE.rs that needs a KVM
 //! Killed-by: lab KERNEL                   a guest kernel
 //! Killed-by: lab KERNEL POINT             one of its points, by (part of) its name
+//! Killed-by: lab KERNEL[MODEL] POINT      one of a kernel that is run with several PMU models
 //! Hang: yes                               a hang counts as noticed
 //! ```
 //!
