@@ -37,8 +37,8 @@ pub enum Error {
         #[source]
         source: errno::Error,
     },
-    /// KVM refused to set an MSR of the local APIC.
-    #[error("KVM_SET_MSRS refused MSR {msr:#x}: this host cannot deliver PMIs, run without a PMU")]
+    /// KVM refused an MSR that a PMU needs.
+    #[error("KVM refused MSR {msr:#x}, which a PMU needs: run without a PMU on this host")]
     Refused {
         /// The MSR.
         msr: u32,

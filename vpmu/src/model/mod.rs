@@ -203,6 +203,28 @@ impl PmuModel {
             .chain(PMU_MSR_RANGES.iter().filter(above).copied())
     }
 
+    /// What IA32_MISC_ENABLE says of the PMU: the bits to set or clear, and their values (P29 of
+    /// [`registers`](crate::registers)). The VMM sets them once; AMD has no such register, so there are
+    /// none.
+    ///
+    /// Bit 7 is set, performance monitoring is there; so are bits 11 and 12, branch trace storage and
+    /// PEBS are not (SDM volume 4, table "IA-32 Architectural MSRs").
+    ///
+    /// ```
+    /// assert_eq!(vpmu::PmuModel::INTEL_V2.misc_enable(), (0x1880, 0x1880));
+    /// assert_eq!(vpmu::PmuModel::AMD_V2.misc_enable(), (0, 0));
+    /// ```
+    pub const fn misc_enable(&self) -> (u64, u64) {
+        const PERFMON_AVAILABLE: u64 = 1 << 7;
+        const BTS_UNAVAILABLE: u64 = 1 << 11;
+        const PEBS_UNAVAILABLE: u64 = 1 << 12;
+        let bits = PERFMON_AVAILABLE | BTS_UNAVAILABLE | PEBS_UNAVAILABLE;
+        match self.vendor() {
+            Vendor::Intel => (bits, bits),
+            Vendor::Amd => (0, 0),
+        }
+    }
+
     /// Whether delivering a PMI sets the mask bit of the LVTPC.
     ///
     /// Intel's local APIC does that when it handles the PMI, and only software clears it (SDM volume
