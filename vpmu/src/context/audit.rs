@@ -16,7 +16,7 @@ use super::life::State;
 use super::observe::PerfObserver;
 use super::order::Place;
 use super::perf::{Clock, Perf};
-use super::slots::{Level, User};
+use super::slots::{GUESTS, Level, User};
 use super::task::Slot;
 use super::{Event, EventId, Task, TaskId};
 use crate::CounterSource;
@@ -52,6 +52,9 @@ pub enum Violation {
     /// A slot is in use and the event that it counts for knows nothing of it, or the other way round.
     #[error("I2: Slot {0} and its event do not agree")]
     Slot(usize),
+    /// A counter of the guest's own PMU is in the lists without a slot, or the other way round.
+    #[error("I2: Counter {0} of the guest's own is not where the vCPU believes")]
+    Guest(usize),
     /// An event that is not closed and has not ended is in no list, or one is twice.
     #[error("I3: Event {0} is not in its context's lists exactly once")]
     Listed(EventId),
@@ -139,7 +142,8 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         let mut task = self.task_ctx.as_deref().map(Context::lock);
         vcpu.audit()?;
         if !self.online {
-            let left = self.task.is_none() && task.is_none() && self.pmu.slots.is_idle();
+            let counts = self.pmu.slots.users().iter().any(Option::is_some);
+            let left = self.task.is_none() && task.is_none() && !counts;
             if !left || vcpu.online || vcpu.attached() > 0 {
                 return Err(Violation::Offline(self.id()));
             }
@@ -156,6 +160,13 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             task.audit()?;
         }
 
+        for counter in 0..GUESTS {
+            let entry = vcpu.at(counter);
+            let on = self.pmu.slots.of_guest(counter);
+            if entry.life.slot() != on || entry.attached != on.is_some() {
+                return Err(Violation::Guest(counter));
+            }
+        }
         let mut users = self.pmu.slots.users();
         let levels = [
             (Level::Vcpu, Some(&mut *vcpu)),

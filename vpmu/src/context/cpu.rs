@@ -7,6 +7,7 @@ use vcpu_call::VcpuId;
 
 use super::call::{Call, PerfCallRef, PerfReply, Reply};
 use super::ctx::{Class, Context, Ctx};
+use super::guest;
 use super::observe::{PerfObserver, Step};
 use super::order::{Place, Seen};
 use super::overflow::Sample;
@@ -61,6 +62,8 @@ pub struct Armed {
 
 impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
     pub(super) fn new(perf: Perf<C, O>, vcpu: VcpuId, ctx: Arc<Context>, source: S) -> Self {
+        ctx.lock()
+            .make_guests(|counter| guest::event(vcpu, counter));
         Self {
             pmu: Pmu::new(perf, vcpu, source),
             ctx,
@@ -136,7 +139,10 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         self.locked(|pmu, both| {
             let sight = pmu.sight(sample, false);
             for user in pmu.slots.users().into_iter().flatten() {
-                if let Some(ctx) = both.level(user.level) {
+                // What the guest's own counters counted is for the registers to take (G5).
+                if user.counter().is_none()
+                    && let Some(ctx) = both.level(user.level)
+                {
                     pmu.collect(ctx, user.index, &sight);
                 }
             }

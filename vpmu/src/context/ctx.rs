@@ -9,6 +9,7 @@ use vcpu_call::{ServingGate, VcpuId};
 use super::entry::Entry;
 use super::event::{Event, EventCore, EventId};
 use super::life::{End, State};
+use super::slots::GUESTS;
 use super::task::{TaskCore, TaskId};
 use crate::Nanos;
 use crate::sync::{Arc, Mutex, MutexGuard, Ordering, Tally, Weak};
@@ -68,6 +69,8 @@ pub(super) struct Ctx {
     pub(super) id: ContextId,
     pub(super) holder: Holder,
     entries: Vec<Option<Entry>>,
+    /// How many entries, the first ones, are counters of the guest's own PMU.
+    guests: usize,
     free: Vec<usize>,
     /// Leaders of pinned groups, in the order in which they are placed.
     pinned: VecDeque<usize>,
@@ -113,6 +116,7 @@ impl Context {
                 id,
                 holder,
                 entries: Vec::new(),
+                guests: 0,
                 free: Vec::new(),
                 pinned: VecDeque::new(),
                 flexible: VecDeque::new(),
@@ -175,6 +179,21 @@ impl Ctx {
             self.traps.reserve(self.entries.len() - self.traps.len());
         }
         index
+    }
+
+    /// Room for the counters of the guest's own PMU, once and for all: in front of all events.
+    pub(super) fn make_guests(&mut self, event: impl Fn(usize) -> Arc<EventCore>) {
+        if self.guests == 0 {
+            debug_assert!(self.entries.is_empty());
+            (0..GUESTS).for_each(|counter| _ = self.reserve(event(counter), None));
+            self.guests = GUESTS;
+            self.pinned.reserve(GUESTS);
+        }
+    }
+
+    /// Whether it is a counter of the guest's own PMU.
+    pub(super) const fn is_guest(&self, index: usize) -> bool {
+        index < self.guests
     }
 
     /// Frees the room of an event that is closed, unless its trap is still on its way: then
@@ -261,6 +280,10 @@ impl Ctx {
         if leader == index {
             let class = self.class(index);
             self.list_mut(class).push_back(index);
+            if !self.is_guest(index) {
+                // It must not take the room of a guest's counter, which starts without allocating.
+                self.pinned.reserve(self.guests);
+            }
         } else {
             self.at(leader).siblings.push(index);
         }
@@ -270,8 +293,15 @@ impl Ctx {
         self.clone_of = None;
     }
 
-    /// Takes an event that is on no counter out of the lists. What it led goes on, each by itself.
+    /// Takes an event that is on no counter out of the lists for good. What it led goes on, each by
+    /// itself.
     pub(super) fn detach(&mut self, index: usize, end: End) {
+        self.withdraw(index);
+        self.at(index).life.end(end);
+    }
+
+    /// Takes an event that is on no counter out of the lists.
+    pub(super) fn withdraw(&mut self, index: usize) {
         self.settle(index);
         if self.at(index).attached {
             debug_assert_eq!(self.at(index).life.slot(), None);
@@ -284,7 +314,6 @@ impl Ctx {
         let entry = self.at(index);
         entry.attached = false;
         entry.pending_disable = false;
-        entry.life.end(end);
     }
 
     fn unlink(&mut self, index: usize) {

@@ -7,14 +7,18 @@ use super::Attr;
 use super::ctx::Class;
 use super::event::{EventCore, Totals};
 use super::life::Life;
-use crate::Nanos;
 use crate::sync::Arc;
+use crate::{EventConfig, Nanos};
 
 /// An event as its context holds it.
 pub(super) struct Entry {
     pub(super) core: Arc<EventCore>,
+    /// What it counts: what it was opened for; or, of a counter of the guest's own, what that is
+    /// programmed with. Set while it is on no counter.
+    pub(super) config: EventConfig,
     pub(super) life: Life,
-    /// It is in the context's lists. Attached once, detached once.
+    /// It is in the context's lists. Attached once, detached once; a counter of the guest's own is
+    /// at each start and each stop.
     pub(super) attached: bool,
     /// Its group's leader: itself, if it leads or is alone.
     pub(super) leader: usize,
@@ -43,10 +47,14 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(core: Arc<EventCore>, index: usize, leader: Option<usize>) -> Self {
         let Attr {
-            period, disabled, ..
+            config,
+            period,
+            disabled,
+            ..
         } = core.attr;
         Self {
             core,
+            config,
             life: Life::new(!disabled),
             attached: false,
             leader: leader.unwrap_or(index),

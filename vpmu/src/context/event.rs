@@ -13,13 +13,49 @@ use super::{Attr, Notice, TrapCounts};
 use crate::Nanos;
 use crate::sync::{Arc, Weak};
 
-/// Which event: unique in its engine, never used again.
+/// Which event: unique in its engine, never used again. Numbers of 2^63 and above are the events
+/// behind the counters of a guest's own PMU.
+///
+/// ```
+/// use vcpu_call::VcpuId;
+/// use vpmu::context::EventId;
+///
+/// assert_eq!(EventId(7).guest_counter(), None);
+/// let guests = EventId(1 << 63 | 2 << 8 | 9);
+/// assert_eq!(guests.guest_counter(), Some((VcpuId(2), 9)));
+/// assert_eq!(guests.to_string(), "of the guest's counter 9 on vCPU 2");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub u64);
 
+impl EventId {
+    /// Names from here on are not dealt: they are those of the guest's own counters.
+    const GUESTS: u64 = 1 << 63;
+
+    /// The event behind a counter of the guest's own PMU: for ever the same.
+    pub(super) fn of_guest(vcpu: VcpuId, counter: usize) -> Self {
+        let counter = u8::try_from(counter).expect("fewer than MAX_SLOTS");
+        Self(Self::GUESTS | u64::from(vcpu.0) << 8 | u64::from(counter))
+    }
+
+    /// Whose counter it is, if it is one of a guest's own PMU: of which vCPU, and on which slot as
+    /// the registers number them.
+    pub fn guest_counter(self) -> Option<(VcpuId, usize)> {
+        if self.0 & Self::GUESTS == 0 {
+            return None;
+        }
+        let [counter, a, b, c, d, ..] = self.0.to_le_bytes();
+        let vcpu = VcpuId(u32::from_le_bytes([a, b, c, d]));
+        Some((vcpu, usize::from(counter)))
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self.guest_counter() {
+            None => self.0.fmt(f),
+            Some((vcpu, counter)) => write!(f, "of the guest's counter {counter} on vCPU {vcpu}"),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::life::{End, State};
 use super::observe::{PerfObserver, Step};
 use super::overflow::Notice;
 use super::perf::{Clock, Perf};
-use super::slots::Level;
+use super::slots::{GUESTS, Level};
 use super::task::Slot;
 use super::{Event, PerfError, Task};
 use crate::CounterSource;
@@ -261,6 +261,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
                 return Vec::new();
             };
             let sight = pmu.sight(None, true);
+            (0..GUESTS).for_each(|counter| pmu.guest_out(ctx, counter));
             pmu.class_out(ctx, Class::Flexible, &sight);
             pmu.class_out(ctx, Class::Pinned, &sight);
             let ended: Vec<_> = attached(ctx, |_| true);

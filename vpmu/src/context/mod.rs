@@ -28,6 +28,9 @@
 //!                              └────────────────────────────┘
 //! ```
 //!
+//! What the guest counts by the registers of its own PMU counts here as well: a vCPU is a
+//! [`CounterSource`](crate::CounterSource) for [`VcpuPmu`](crate::VcpuPmu). See [`Cpu`].
+//!
 //! The rules carry the names by which comments and tests call them: N in `install`, O in
 //! [`order`], W in `switch`, G in `pmu`, V in `overflow`, T in `sigtrap`, A in [`announce`].
 //!
@@ -148,6 +151,12 @@
 //!   trap belongs to the vCPU that it is current on.
 //! - **X8** What became of an event's overflows ([`Event::traps`]) is counted under the locks of the
 //!   contexts of its family, and read by anybody: the numbers need not be of one moment.
+//! - **X9** The counters of the guest's own PMU are events in the vCPU's context that nobody has a
+//!   handle of. Only the vCPU's thread programs, starts and stops them, under the context's lock;
+//!   to take and to arm them, it needs no lock (X7). The gate is for operations of several looks at
+//!   an event that others operate on as well: here it is one look, and nobody else does. It could not
+//!   be waited for either: whoever holds it may be calling this vCPU, which would serve that call
+//!   in the middle of a guest's instruction.
 //!
 //! # Locks
 //!
@@ -170,6 +179,7 @@ mod ctx;
 mod entry;
 mod error;
 mod event;
+mod guest;
 mod inherit;
 mod install;
 mod life;

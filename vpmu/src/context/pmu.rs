@@ -7,6 +7,9 @@
 //! - **G3** A pinned group that does not fit goes to ERROR. A flexible one waits, and the context
 //!   asks for rotation.
 //! - **G4** What leaves a counter is counted to the last, and overflows for whom it ran.
+//! - **G5** A counter of the guest's own PMU (`guest`) is a pinned event of the vCPU. Once it is on a
+//!   counter it stays on that one until it is stopped: nobody displaces or moves it, and nobody but
+//!   the registers takes its counts.
 
 use std::vec::Vec;
 
@@ -259,8 +262,8 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
         if ctx.at(index).life.state() != State::Inactive {
             return true;
         }
-        let core = &ctx.at(index).core;
-        let (id, config) = (core.id, core.attr.config);
+        let entry = ctx.at(index);
+        let (id, config) = (entry.core.id, entry.config);
         let user = User { level, index };
         let Some(slot) = self.slots.start(user, &config) else {
             return false;
@@ -290,7 +293,10 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Pmu<S, C, O> {
         }
         let mut nth = 0;
         while let Some(leader) = ctx.leader(class, nth) {
-            self.group_out(ctx, leader, sight);
+            // G5
+            if !ctx.is_guest(leader) {
+                self.group_out(ctx, leader, sight);
+            }
             nth += 1;
         }
     }

@@ -11,11 +11,21 @@ pub(super) enum Level {
     Task,
 }
 
+/// The first so many entries of a vCPU's context are the counters of the guest's own PMU there.
+pub(super) const GUESTS: usize = MAX_SLOTS;
+
 /// An event on a slot, by its entry in the context of its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct User {
     pub(super) level: Level,
     pub(super) index: usize,
+}
+
+impl User {
+    /// Which of the guest's own counters it is, if it is one.
+    pub(super) fn counter(self) -> Option<usize> {
+        (self.level == Level::Vcpu && self.index < GUESTS).then_some(self.index)
+    }
 }
 
 /// A source with its slots.
@@ -25,7 +35,10 @@ pub(super) struct Slots<S> {
     users: [Option<User>; MAX_SLOTS],
     /// How many of them may be used.
     count: usize,
+    /// How many of them the host's events use.
     used: usize,
+    /// Where each of the guest's own counters is.
+    guests: [Option<usize>; GUESTS],
 }
 
 impl<S: CounterSource> Slots<S> {
@@ -35,6 +48,7 @@ impl<S: CounterSource> Slots<S> {
             users: [None; MAX_SLOTS],
             count: count.min(MAX_SLOTS),
             used: 0,
+            guests: [None; GUESTS],
         }
     }
 
@@ -51,9 +65,14 @@ impl<S: CounterSource> Slots<S> {
         self.count
     }
 
-    /// Whether nothing counts.
+    /// Whether nothing counts for the host.
     pub(super) const fn is_idle(&self) -> bool {
         self.used == 0
+    }
+
+    /// The slot that one of the guest's own counters is on.
+    pub(super) fn of_guest(&self, counter: usize) -> Option<usize> {
+        self.guests.get(counter).copied().flatten()
     }
 
     /// The event on each slot in use.
@@ -66,7 +85,10 @@ impl<S: CounterSource> Slots<S> {
         let slot = self.users[..self.count].iter().position(Option::is_none)?;
         self.source.start(slot, config).ok()?;
         self.users[slot] = Some(user);
-        self.used += 1;
+        match user.counter() {
+            Some(counter) => self.guests[counter] = Some(slot),
+            None => self.used += 1,
+        }
         Some(slot)
     }
 
@@ -83,7 +105,11 @@ impl<S: CounterSource> Slots<S> {
     /// Frees a slot.
     pub(super) fn stop(&mut self, slot: usize) {
         self.source.stop(slot);
-        self.used -= usize::from(self.users[slot].take().is_some());
+        match self.users[slot].take().map(User::counter) {
+            Some(Some(counter)) => self.guests[counter] = None,
+            Some(None) => self.used -= 1,
+            None => {}
+        }
     }
 
     pub(super) fn arm(&mut self, slot: usize, distance: u64) -> Wake {

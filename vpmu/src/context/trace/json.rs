@@ -55,7 +55,10 @@ impl<W: Write> Json<W> {
         let (task, event) = (task(slice.task), event(slice.event));
         let name = match slice.track.1 {
             Lane::Task => Name("task", slice.task.map(|task| task.0)),
-            Lane::Counter(_) => Name("event", slice.event.map(|event| event.0)),
+            Lane::Counter(_) => match slice.event.and_then(EventId::guest_counter) {
+                Some((_, counter)) => Name("guest counter", Some(wide(counter))),
+                None => Name("event", slice.event.map(|event| event.0)),
+            },
         };
         let ended = match slice.end {
             End::Open(_) => ("open", Arg::True),
@@ -176,7 +179,12 @@ fn task(id: Option<TaskId>) -> Field {
 }
 
 fn event(id: Option<EventId>) -> Field {
-    id.map_or(NOTHING, |id| ("event", Arg::Number(id.0)))
+    match id.map(|id| (id, id.guest_counter())) {
+        None => NOTHING,
+        // Its name is more than the numbers of JavaScript hold.
+        Some((_, Some((_, counter)))) => ("guest counter", Arg::Number(wide(counter))),
+        Some((id, None)) => ("event", Arg::Number(id.0)),
+    }
 }
 
 fn word(word: &'static str) -> Arg {
