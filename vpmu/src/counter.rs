@@ -14,6 +14,12 @@ pub(crate) struct Counter {
     max: u64,
 }
 
+/// What a write of `value` to an IA32_PMCn means before it is cut to the counter's width: bits 31:0,
+/// sign-extended (P02).
+pub(crate) const fn sign_extended(value: u64) -> u64 {
+    ((value << 32).cast_signed() >> 32).cast_unsigned()
+}
+
 /// What [`Counter::wrap`] took away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wrap {
@@ -55,11 +61,9 @@ impl Counter {
         }
     }
 
-    /// Replaces the value by bits 31:0 of `value`, sign-extended to the counter's width (P02). An
-    /// overflow that was due is forgotten.
-    pub(crate) const fn write_low(&mut self, value: u64) {
-        let extended = ((value << 32).cast_signed() >> 32).cast_unsigned();
-        self.raw = extended & self.max;
+    /// Replaces the value by the bits of `value` that fit. An overflow that was due is forgotten.
+    pub(crate) const fn write(&mut self, value: u64) {
+        self.raw = value & self.max;
     }
 
     /// Counts. 2^64 and above, which no source reaches, stays at the top.
@@ -106,7 +110,7 @@ mod tests {
             (0x0000_0001_8000_0001, 0xFFFF_8000_0001),
         ] {
             let mut counter = Counter::new(48);
-            counter.write_low(written);
+            counter.write(sign_extended(written));
             assert_eq!(counter.visible(), read, "write of {written:#x}");
         }
     }
@@ -114,14 +118,14 @@ mod tests {
     #[test]
     fn p02_write_is_cut_to_a_width_below_32_bits() {
         let mut counter = Counter::new(16);
-        counter.write_low(0x8001_2345);
+        counter.write(sign_extended(0x8001_2345));
         assert_eq!(counter.visible(), 0x2345);
     }
 
     #[test]
     fn p14_a_due_counter_reads_its_highest_value() {
         let mut counter = Counter::new(48);
-        counter.write_low(0xFFFF_FFFF);
+        counter.write(TOP);
         assert_eq!((counter.due(), counter.distance()), (false, 1));
         counter.add(1);
         assert_eq!(
@@ -160,7 +164,7 @@ mod tests {
     fn p10_a_write_forgets_the_due_overflow() {
         let mut counter = Counter::new(48);
         counter.add(TOP + 5);
-        counter.write_low(7);
+        counter.write(7);
         assert_eq!((counter.due(), counter.visible()), (false, 7));
     }
 

@@ -130,6 +130,7 @@ extern crate alloc;
 extern crate std;
 
 mod counter;
+mod counter_id;
 #[cfg(feature = "context")]
 mod sync;
 
@@ -141,12 +142,14 @@ pub mod lvtpc;
 pub mod model;
 pub mod msr;
 pub mod observer;
+pub mod pmi;
 pub mod registers;
 pub mod source;
 pub mod stats;
 pub mod time;
 pub mod vcpu;
 
+pub use counter_id::CounterId;
 pub use event::{Event, EventConfig, EventSelect};
 pub use filter::text::FilterTextError;
 pub use filter::{EventFilter, FilterAction, FilterEntry, FilterError};
@@ -154,10 +157,9 @@ pub use lvtpc::{Delivery, Lvtpc};
 pub use model::{CpuidLeaf, ModelError, PmuCpuid, PmuKind, PmuModel, PmuModelBuilder, Vendor};
 pub use msr::{MsrId, MsrRange, PMU_MSR_RANGES};
 pub use observer::{NoObserver, PmuObserver};
+pub use pmi::{PmiOutcome, PmiSink};
 pub use source::clock::{ClockSource, GuestClock};
 pub use source::{CounterSource, NotCounted, Wake};
 pub use stats::{CounterStats, PmuStats, SkidStats, UnsupportedSelects};
 pub use time::Nanos;
-pub use vcpu::{
-    CounterState, CounterView, Entry, MsrRead, MsrWrite, PmiOutcome, PmiSink, Recheck, VcpuPmu,
-};
+pub use vcpu::{CounterState, CounterView, Entry, MsrRead, MsrWrite, Recheck, VcpuPmu};

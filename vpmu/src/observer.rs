@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What happened in a PMU, told as it happens, for logs and traces.
 
-use crate::{EventSelect, Nanos, PmiOutcome};
+use crate::{CounterId, EventSelect, Nanos, PmiOutcome};
 
 /// Sees what a [`VcpuPmu`](crate::VcpuPmu) does.
 ///
@@ -12,13 +12,13 @@ use crate::{EventSelect, Nanos, PmiOutcome};
 /// ```
 /// use vpmu::msr::IA32_PERFEVTSEL0;
 /// use vpmu::source::script::ScriptSource;
-/// use vpmu::{EventSelect, MsrWrite, PmuModel, PmuObserver, VcpuPmu};
+/// use vpmu::{CounterId, EventSelect, MsrWrite, PmuModel, PmuObserver, VcpuPmu};
 ///
 /// #[derive(Default)]
 /// struct Warnings(Vec<EventSelect>);
 ///
 /// impl PmuObserver for Warnings {
-///     fn not_counted(&mut self, _counter: usize, select: EventSelect) {
+///     fn not_counted(&mut self, _counter: CounterId, select: EventSelect) {
 ///         self.0.push(select);
 ///     }
 /// }
@@ -36,19 +36,26 @@ pub trait PmuObserver {
     /// Told once for each distinct select, for the first
     /// [`UnsupportedSelects::CAPACITY`](crate::UnsupportedSelects::CAPACITY) of them (P11 of
     /// [`registers`](crate::registers)).
-    fn not_counted(&mut self, counter: usize, select: EventSelect) {
+    fn not_counted(&mut self, counter: CounterId, select: EventSelect) {
+        let _ = (counter, select);
+    }
+
+    /// Counter `counter` was enabled with a select that the host's filter refuses: it stands still.
+    ///
+    /// Told once for each distinct select, like [`not_counted`](Self::not_counted) (P35).
+    fn filtered(&mut self, counter: CounterId, select: EventSelect) {
         let _ = (counter, select);
     }
 
     /// An overflow of `counter` became visible to the guest.
     ///
     /// `skid` is there for an overflow with INT: how many counts ago it happened (P21).
-    fn overflow(&mut self, counter: usize, skid: Option<u64>) {
+    fn overflow(&mut self, counter: CounterId, skid: Option<u64>) {
         let _ = (counter, skid);
     }
 
     /// An overflow of `counter` is held back until `until` (P19). Told once an overflow.
-    fn throttled(&mut self, counter: usize, until: Nanos) {
+    fn throttled(&mut self, counter: CounterId, until: Nanos) {
         let _ = (counter, until);
     }
 

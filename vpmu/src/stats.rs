@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What a PMU counted, delivered and could not do.
 
-use crate::registers::MAX_GP_COUNTERS;
-use crate::{EventSelect, PmiOutcome};
+use crate::registers::slots::Slots;
+use crate::source::MAX_SLOTS;
+use crate::{CounterId, EventSelect, PmiOutcome, PmuModel};
 
 /// How far behind their overflow PMIs came, in counts of the overflowing event: cycles for the
 /// clock source (P21 of [`registers`](crate::registers)).
@@ -42,8 +43,9 @@ impl SkidStats {
     }
 }
 
-/// The selects a guest enabled that the source could not count: each distinct one once, up to
-/// [`CAPACITY`](Self::CAPACITY) (P11 of [`registers`](crate::registers)).
+/// The selects a guest enabled that were not counted, because the source could not or the filter did
+/// not let it: each distinct one once, up to [`CAPACITY`](Self::CAPACITY) (P11 and P35 of
+/// [`registers`](crate::registers)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnsupportedSelects {
     selects: [EventSelect; Self::CAPACITY],
@@ -109,7 +111,7 @@ pub struct CounterStats {
 /// }
 ///
 /// let pmu = VcpuPmu::new(PmuModel::INTEL_V2, ClockSource::new(Stopped));
-/// assert_eq!(pmu.stats().counters().len(), 4);
+/// assert_eq!(pmu.stats().counters().count(), 7, "four general-purpose ones, three fixed");
 /// assert_eq!(pmu.stats().skid.mean(), None);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,16 +129,18 @@ pub struct PmuStats {
     pub throttled: u64,
     /// How late overflows with INT became visible.
     pub skid: SkidStats,
-    /// What the guest wanted counted and did not get.
+    /// What the guest wanted counted and the source cannot count (P11).
     pub unsupported_selects: UnsupportedSelects,
-    pub(crate) counters: [CounterStats; MAX_GP_COUNTERS],
-    pub(crate) gp_counters: usize,
+    /// What the guest wanted counted and the host's filter refused (P35).
+    pub filtered_selects: UnsupportedSelects,
+    pub(crate) counters: [CounterStats; MAX_SLOTS],
+    there: Slots,
 }
 
 impl PmuStats {
-    pub(crate) fn new(gp_counters: usize) -> Self {
+    pub(crate) fn new(model: PmuModel) -> Self {
         Self {
-            gp_counters,
+            there: Slots::of(model),
             ..Self::default()
         }
     }
@@ -149,8 +153,9 @@ impl PmuStats {
         }
     }
 
-    /// Totals by counter, counter 0 first.
-    pub fn counters(&self) -> &[CounterStats] {
-        &self.counters[..self.gp_counters]
+    /// Totals by counter, the general-purpose ones first.
+    pub fn counters(&self) -> impl Iterator<Item = (CounterId, CounterStats)> + '_ {
+        self.there
+            .map(|slot| (CounterId::of_slot(slot), self.counters[slot]))
     }
 }

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The PMU of one vCPU: the few calls that a VMM's vCPU loop makes.
 
-use crate::registers::Ports;
-use crate::registers::intel::IntelRegisters;
+use alloc::sync::Arc;
+
+use crate::registers::file::RegisterFile;
+use crate::registers::ports::Ports;
 use crate::{
-    CounterSource, EventSelect, MsrId, Nanos, NoObserver, PmuModel, PmuObserver, PmuStats,
+    CounterId, CounterSource, EventFilter, EventSelect, MsrId, Nanos, NoObserver, PmiOutcome,
+    PmiSink, PmuModel, PmuObserver, PmuStats,
 };
 
 /// The answer to a RDMSR. An MSR that is not the PMU's is [`NotHandled`](Self::NotHandled).
@@ -29,58 +32,6 @@ pub enum MsrWrite {
     GeneralProtection,
     /// This MSR is not the PMU's.
     NotHandled,
-}
-
-/// What a sink did with a PMI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PmiOutcome {
-    /// Delivered as this vector.
-    Fixed(u8),
-    /// Delivered as an NMI.
-    Nmi,
-    /// Not delivered: the LVTPC is masked.
-    Masked,
-    /// Not delivered: the LVTPC asks for what cannot be delivered.
-    Undeliverable,
-}
-
-impl PmiOutcome {
-    /// Whether the guest gets an interrupt.
-    pub const fn delivered(self) -> bool {
-        matches!(self, Self::Fixed(_) | Self::Nmi)
-    }
-}
-
-/// Where PMIs go: the vCPU's local APIC.
-///
-/// ```
-/// use vpmu::{PmiOutcome, PmiSink, PmuModel};
-///
-/// /// A local APIC whose LVTPC nobody programmed.
-/// struct Unprogrammed;
-///
-/// impl PmiSink for Unprogrammed {
-///     type Error = core::convert::Infallible;
-///
-///     fn pmi(&mut self, _model: PmuModel) -> Result<PmiOutcome, Self::Error> {
-///         Ok(PmiOutcome::Masked)
-///     }
-/// }
-/// ```
-pub trait PmiSink {
-    /// What can go wrong; [`core::convert::Infallible`] if nothing can.
-    type Error;
-
-    /// Looks at the LVTPC and delivers one PMI as it says, masking it where `model` does that
-    /// ([`PmuModel::masks_lvtpc_on_pmi`]).
-    ///
-    /// Runs inside [`VcpuPmu::enter_guest`], on the vCPU's thread; the overflow becomes visible if
-    /// it succeeds. [`Lvtpc`](crate::Lvtpc) takes the register apart.
-    ///
-    /// # Errors
-    /// Whatever the local APIC's owner reports. It must not have delivered then: the next entry
-    /// asks again (P17 of [`registers`](crate::registers)).
-    fn pmi(&mut self, model: PmuModel) -> Result<PmiOutcome, Self::Error>;
 }
 
 /// When the VMM must kick the vCPU out of the guest and call [`VcpuPmu::enter_guest`] again.
@@ -109,7 +60,7 @@ pub struct Entry {
 /// Whether a counter counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CounterState {
-    /// The guest has not enabled it.
+    /// The guest has not enabled it (P08), or a freeze holds it.
     #[default]
     Disabled,
     /// It counts.
@@ -118,13 +69,17 @@ pub enum CounterState {
     Idle,
     /// The guest enabled it with something that the source cannot count: it stands still.
     NotCounted,
+    /// The guest enabled it with something that the host's filter refuses: it stands still.
+    Filtered,
 }
 
 /// One counter as the guest sees it, from [`VcpuPmu::counters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CounterView {
-    /// Its event select register.
+    /// Which one it is.
+    pub id: CounterId,
+    /// Its event select register; of a fixed-function counter the select that asks the same.
     pub select: EventSelect,
     /// Its value as RDMSR and RDPMC return it.
     pub value: u64,
@@ -137,8 +92,9 @@ pub const DEFAULT_MIN_REARM: Nanos = Nanos::from_micros(100);
 
 /// The PMU of one vCPU: registers over a [`CounterSource`], watched by a [`PmuObserver`].
 ///
-/// It belongs to the vCPU's thread. What it promises the guest are the rules P01 to P21 of
-/// [`registers`](crate::registers). No call allocates, blocks or panics.
+/// It belongs to the vCPU's thread. What it promises the guest are the rules P01 to P36 of
+/// [`registers`](crate::registers). No call blocks or panics, whatever the guest does, and none
+/// allocates.
 ///
 /// ```
 /// use vpmu::msr::{IA32_PERFEVTSEL0, IA32_PMC0};
@@ -151,18 +107,21 @@ pub const DEFAULT_MIN_REARM: Nanos = Nanos::from_micros(100);
 /// assert_eq!(pmu.read_msr(IA32_PMC0), MsrRead::Value(1_000));
 /// assert_eq!(pmu.read_pmc(0), Some(1_000));
 /// assert_eq!(pmu.read_pmc(4), None, "there is no counter 4");
-/// assert_eq!(pmu.read_msr(MsrId(0x309)), MsrRead::GeneralProtection, "no fixed counter either");
+/// assert_eq!(pmu.read_msr(MsrId(0x30C)), MsrRead::GeneralProtection, "no fixed counter 3 either");
 /// assert_eq!(pmu.read_msr(MsrId(0x10)), MsrRead::NotHandled);
 /// ```
 #[derive(Clone, Debug)]
 pub struct VcpuPmu<S, O = NoObserver> {
     model: PmuModel,
-    registers: IntelRegisters,
+    registers: RegisterFile,
     source: S,
     observer: O,
     stats: PmuStats,
+    filter: Option<Arc<EventFilter>>,
     min_rearm: Nanos,
     last_pmi: Option<Nanos>,
+    /// The source was told of an entry, and not yet of the exit.
+    inside: bool,
 }
 
 impl<S: CounterSource> VcpuPmu<S> {
@@ -178,12 +137,14 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
     pub fn with_observer(model: PmuModel, source: S, observer: O) -> Self {
         Self {
             model,
-            registers: IntelRegisters::new(model),
+            registers: RegisterFile::new(model),
             source,
             observer,
-            stats: PmuStats::new(model.gp_counters()),
+            stats: PmuStats::new(model),
+            filter: None,
             min_rearm: DEFAULT_MIN_REARM,
             last_pmi: None,
+            inside: false,
         }
     }
 
@@ -197,7 +158,7 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
         &self.source
     }
 
-    /// The source, to be told of entries and exits.
+    /// The source, for what only its kind can be told or asked.
     pub const fn source_mut(&mut self) -> &mut S {
         &mut self.source
     }
@@ -222,13 +183,22 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
         self.min_rearm = min_rearm;
     }
 
-    /// The guest's RDMSR of `msr` (P01 to P06).
+    /// Lets the guest count only what `filter` allows, from now on; `None` allows everything (P35).
+    ///
+    /// Counters that it refuses stop, and those that it no longer refuses start.
+    pub fn set_filter(&mut self, filter: Option<Arc<EventFilter>>) {
+        self.filter = filter;
+        let (registers, mut ports) = self.parts();
+        registers.judge_anew(&mut ports);
+    }
+
+    /// The guest's RDMSR of `msr`.
     pub fn read_msr(&mut self, msr: MsrId) -> MsrRead {
         let (registers, mut ports) = self.parts();
         registers.read_msr(msr, &mut ports)
     }
 
-    /// The guest's WRMSR of `value` to `msr` (P01 to P06).
+    /// The guest's WRMSR of `value` to `msr`.
     ///
     /// Call [`enter_guest`](Self::enter_guest) before the guest runs on: the write may have made an
     /// overflow possible, or moved one.
@@ -237,7 +207,7 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
         registers.write_msr(msr, value, &mut ports)
     }
 
-    /// The guest's RDPMC with `index` in ECX: the value for EDX:EAX, or `None` for #GP(0).
+    /// The guest's RDPMC with `index` in ECX: the value for EDX:EAX, or `None` for #GP(0) (P07).
     ///
     /// Whether the guest may execute RDPMC at all (CPL, CR4.PCE, CR0.PE) is for the caller to check
     /// first.
@@ -249,35 +219,68 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
     /// Whether any counter runs (P08): enabled, and with an event that the source counts.
     ///
     /// While none does, [`enter_guest`](Self::enter_guest) has nothing to do and may be left out.
-    pub fn counting(&self) -> bool {
+    pub const fn counting(&self) -> bool {
         self.registers.counting()
     }
 
-    /// The counters as the guest sees them, counter 0 first.
+    /// The counters as the guest sees them, the general-purpose ones first.
     pub fn counters(&mut self) -> impl Iterator<Item = CounterView> + '_ {
         let (registers, mut ports) = self.parts();
         registers.sync_all(&mut ports);
         registers.views()
     }
 
-    /// Whether [`enter_guest`](Self::enter_guest) at `now` would ask the sink for a PMI: an overflow
-    /// with INT is due (P14, P15) and the throttle does not hold it (P19).
+    /// Whether [`enter_guest`](Self::enter_guest) at `now` would ask the sink for a PMI: one is due
+    /// (P14, P15, P24) and the throttle does not hold it (P19).
     ///
     /// For a VMM that must choose its moment, such as one that has an interrupt of its own to inject.
-    pub fn would_deliver(&mut self, now: Nanos) -> bool {
+    pub fn pending_pmi(&mut self, now: Nanos) -> bool {
         let (registers, mut ports) = self.parts();
         registers.sync_all(&mut ports);
         registers.interrupt_due() && self.throttle_end(now).is_none()
     }
 
-    /// Makes overflows visible and delivers their PMI (P14), right before the guest is entered.
+    /// Makes overflows visible and delivers their PMI (P14), right before the guest is entered; last
+    /// of all tells the source of the entry, if any counter runs.
     ///
     /// Call it on the vCPU's thread before every entry, `now` being the host's monotonic time, and
     /// come back when [`Entry::recheck`] says so.
     ///
     /// # Errors
-    /// What the sink reported. Nothing became visible, and the next call tries again (P17).
+    /// What the sink reported. Nothing became visible, and the next call tries again (P17). The VMM
+    /// may enter the guest all the same: the source was told.
     pub fn enter_guest<P: PmiSink>(&mut self, now: Nanos, sink: &mut P) -> Result<Entry, P::Error> {
+        if !self.registers.counting() {
+            return Ok(Entry::default());
+        }
+        let entry = self.deliver(now, sink);
+        // A freeze may have stopped them all.
+        if self.registers.counting() {
+            self.source.enter_guest();
+            self.inside = true;
+        }
+        entry
+    }
+
+    /// The vCPU has left the guest: tells the source, if it was told of the entry.
+    ///
+    /// Call it right after the exit, before the exit is handled.
+    pub fn exit_guest(&mut self) {
+        if core::mem::take(&mut self.inside) {
+            self.source.exit_guest();
+        }
+    }
+
+    /// Back to how [`new`](Self::new) made it: power-up, RESET, or a vCPU that is added again (P34).
+    /// An INIT leaves the PMU alone.
+    ///
+    /// Statistics, filter, re-arm interval and the throttle of the last PMI are the host's, and stay.
+    pub fn reset(&mut self) {
+        let (registers, mut ports) = self.parts();
+        registers.reset(&mut ports);
+    }
+
+    fn deliver<P: PmiSink>(&mut self, now: Nanos, sink: &mut P) -> Result<Entry, P::Error> {
         let throttle_end = self.throttle_end(now);
         let model = self.model;
         let (registers, mut ports) = self.parts();
@@ -290,7 +293,7 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
                 return Ok(entry);
             }
             let outcome = sink.pmi(model)?;
-            registers.show_interrupting(&mut ports);
+            registers.show_interrupting(outcome.delivered(), &mut ports);
             ports.stats.record_pmi(outcome);
             ports.observer.pmi(now, outcome);
             entry.pmi = Some(outcome);
@@ -309,11 +312,12 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
             .filter(|&end| now < end)
     }
 
-    const fn parts(&mut self) -> (&mut IntelRegisters, Ports<'_, S, O>) {
+    fn parts(&mut self) -> (&mut RegisterFile, Ports<'_, S, O>) {
         let ports = Ports {
             source: &mut self.source,
             observer: &mut self.observer,
             stats: &mut self.stats,
+            filter: self.filter.as_deref(),
         };
         (&mut self.registers, ports)
     }

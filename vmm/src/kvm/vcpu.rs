@@ -189,7 +189,6 @@ impl Vcpu for KvmVcpu {
         let trap = pmu.stats().trap;
         let stats = pmu.stats().pmu;
         let skid = stats.skid;
-        let counters = stats.counters().iter().enumerate();
         VcpuReport {
             id: self.id,
             guest_time_ns,
@@ -205,9 +204,10 @@ impl Vcpu for KvmVcpu {
                 max_cycles: (skid.count > 0).then_some(skid.max),
                 mean_cycles: skid.mean(),
             },
-            counters: counters
-                .map(|(index, counter)| CounterReport {
-                    index,
+            counters: stats
+                .counters()
+                .map(|(id, counter)| CounterReport {
+                    index: id.rdpmc_index() as usize,
                     counted: counter.counted,
                     overflows: counter.overflows,
                 })

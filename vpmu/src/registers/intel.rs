@@ -1,305 +1,162 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Intel's architectural register file, with all its transitions.
+//! Intel's registers: where they are and which bits they have.
 
-use super::{MAX_GP_COUNTERS, Ports};
-use crate::counter::Counter;
+use super::layout::{Freeze, Layout, Register, bit};
+use super::slots::Slots;
 use crate::msr::{
-    IA32_PERF_GLOBAL_CTRL, IA32_PERF_GLOBAL_OVF_CTRL, IA32_PERF_GLOBAL_STATUS, IA32_PERFEVTSEL0,
-    IA32_PMC0,
+    IA32_A_PMC0, IA32_DEBUGCTL, IA32_FIXED_CTR_CTRL, IA32_FIXED_CTR0, IA32_PERF_CAPABILITIES,
+    IA32_PERF_GLOBAL_CTRL, IA32_PERF_GLOBAL_INUSE, IA32_PERF_GLOBAL_OVF_CTRL,
+    IA32_PERF_GLOBAL_STATUS, IA32_PERF_GLOBAL_STATUS_SET, IA32_PERFEVTSEL0, IA32_PMC0,
 };
-use crate::{
-    CounterSource, CounterState, CounterView, EventSelect, MsrId, MsrRead, MsrWrite, Nanos,
-    PmuModel, PmuObserver, Wake,
-};
+use crate::{CounterId, EventSelect, MsrId, PmuModel, Vendor};
 
-/// Bits of IA32_PERF_GLOBAL_OVF_CTRL that are defined whatever counters there are: ClrOvfBuffer
-/// and ClrCondChgd.
-const OVF_CTRL_ALWAYS: u64 = 1 << 62 | 1 << 63;
+/// What a select can have: its lower half (P03).
+const SELECT: u64 = u32::MAX as u64;
 
-/// The registers of one vCPU.
-#[derive(Clone, Debug)]
-pub(crate) struct IntelRegisters {
-    counters: [GpCounter; MAX_GP_COUNTERS],
-    gp_counters: usize,
-    /// Bits of IA32_PERFEVTSELx that may not be set.
-    select_reserved: u64,
-    global_ctrl: u64,
-    global_status: u64,
+/// IA32_PERF_GLOBAL_STATUS bit 58, LBR_FRZ: there is nothing that it could freeze.
+const LBR_FRZ: u64 = 1 << 58;
+/// Bit 59, CTR_FRZ: all counters stand still.
+pub(super) const CTR_FRZ: u64 = 1 << 59;
+/// Bit 61, Ovf_Uncore: there is no uncore.
+const OVF_UNCORE: u64 = 1 << 61;
+/// Bit 62, OvfDSBuffer: there is no debug store, but the bit can be set by hand.
+const OVF_DS_BUFFER: u64 = 1 << 62;
+/// Bit 63, CondChgd: the same.
+const COND_CHGD: u64 = 1 << 63;
+
+/// IA32_DEBUGCTL bit 12: a PMI freezes the counters.
+const FREEZE_PERFMON_ON_PMI: u64 = 1 << 12;
+/// IA32_DEBUGCTL bits 0 and 1, LBR and BTF: taken and dropped (P26).
+pub(super) const DROPPED_DEBUG_CONTROL: u64 = 0b11;
+
+/// IA32_PERF_CAPABILITIES bit 13, FW_WRITE: all there is to it (P23).
+pub(super) const CAPABILITIES: u64 = 1 << 13;
+
+/// A fixed-function counter's four bits of IA32_FIXED_CTR_CTRL.
+mod field {
+    pub(super) const OS: u64 = 1 << 0;
+    pub(super) const USR: u64 = 1 << 1;
+    pub(super) const ANY_THREAD: u64 = 1 << 2;
+    pub(super) const PMI: u64 = 1 << 3;
+    pub(super) const ALL: u64 = OS | USR | ANY_THREAD | PMI;
+    pub(super) const BITS: usize = 4;
 }
 
-#[derive(Clone, Copy, Debug)]
-struct GpCounter {
-    value: Counter,
-    select: EventSelect,
-    /// Follows from `select`, IA32_PERF_GLOBAL_CTRL and what the source said to them.
-    state: CounterState,
-    /// The overflow that is due was counted as throttled.
-    throttled: bool,
-}
+/// The selects of what fixed-function counters 0 to 2 count: instructions, core cycles, reference
+/// cycles.
+const FIXED_EVENTS: [u64; 3] = [0x00C0, 0x003C, 0x013C];
 
-impl GpCounter {
-    /// P08.
-    fn runs(&self) -> bool {
-        self.state == CounterState::Counting
+pub(super) fn layout(model: PmuModel) -> Layout {
+    let version = model.kind().version().unwrap_or_default();
+    let slots = Slots::of(model);
+    let counters = slots.fold(0, |bits, slot| bits | bit(slot));
+    let any_thread = matches!(version, 3 | 4);
+    let field = if any_thread {
+        field::ALL
+    } else {
+        field::ALL & !field::ANY_THREAD
+    };
+    let streamlined = version >= 4;
+    let global = version >= 2;
+    let mut status = counters;
+    let mut status_clear = counters | OVF_DS_BUFFER | COND_CHGD;
+    if streamlined {
+        status |= CTR_FRZ | OVF_DS_BUFFER | COND_CHGD;
+        status_clear |= LBR_FRZ | CTR_FRZ | OVF_UNCORE;
     }
-}
-
-/// A register that is there.
-#[derive(Clone, Copy)]
-enum Register {
-    Pmc(usize),
-    PerfEvtSel(usize),
-    GlobalStatus,
-    GlobalCtrl,
-    GlobalOvfCtrl,
-}
-
-impl IntelRegisters {
-    /// The registers of `model` after reset.
-    pub(crate) fn new(model: PmuModel) -> Self {
-        let counter = GpCounter {
-            value: Counter::new(model.counter_width()),
-            select: EventSelect(0),
-            state: CounterState::Disabled,
-            throttled: false,
-        };
-        Self {
-            counters: [counter; MAX_GP_COUNTERS],
-            gp_counters: model.gp_counters(),
-            select_reserved: 0xFFFF_FFFF_0000_0000 | EventSelect::ANY_THREAD,
-            global_ctrl: (1 << model.gp_counters()) - 1,
-            global_status: 0,
-        }
-    }
-
-    fn find(&self, msr: MsrId) -> Option<Register> {
-        let nth = |first: MsrId| {
-            let n = msr.0.checked_sub(first.0)? as usize;
-            (n < self.gp_counters).then_some(n)
-        };
-        Some(match msr {
-            IA32_PERF_GLOBAL_STATUS => Register::GlobalStatus,
-            IA32_PERF_GLOBAL_CTRL => Register::GlobalCtrl,
-            IA32_PERF_GLOBAL_OVF_CTRL => Register::GlobalOvfCtrl,
-            _ => match nth(IA32_PMC0) {
-                Some(n) => Register::Pmc(n),
-                None => Register::PerfEvtSel(nth(IA32_PERFEVTSEL0)?),
-            },
-        })
-    }
-
-    pub(crate) fn read_msr<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        msr: MsrId,
-        ports: &mut Ports<'_, S, O>,
-    ) -> MsrRead {
-        MsrRead::Value(match self.find(msr) {
-            Some(Register::Pmc(n)) => self.read_counter(n, ports),
-            Some(Register::PerfEvtSel(n)) => self.counters[n].select.0,
-            Some(Register::GlobalStatus) => {
-                self.sync_all(ports);
-                self.global_status
-            }
-            Some(Register::GlobalCtrl) => self.global_ctrl,
-            Some(Register::GlobalOvfCtrl) => 0,
-            None if msr.is_pmu() => return MsrRead::GeneralProtection,
-            None => return MsrRead::NotHandled,
-        })
-    }
-
-    pub(crate) fn write_msr<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        msr: MsrId,
-        value: u64,
-        ports: &mut Ports<'_, S, O>,
-    ) -> MsrWrite {
-        let all = self.all_counters();
-        match self.find(msr) {
-            Some(Register::Pmc(n)) => {
-                self.sync(n, ports);
-                self.counters[n].value.write_low(value);
-                self.counters[n].throttled = false;
-            }
-            Some(Register::PerfEvtSel(n)) if value & self.select_reserved == 0 => {
-                self.sync(n, ports);
-                let before = core::mem::replace(&mut self.counters[n].select, EventSelect(value));
-                self.steer(n, before, ports);
-            }
-            Some(Register::GlobalCtrl) if value & !all == 0 => {
-                self.sync_all(ports);
-                self.global_ctrl = value;
-                for n in 0..self.gp_counters {
-                    self.steer(n, self.counters[n].select, ports);
-                }
-            }
-            Some(Register::GlobalOvfCtrl) if value & !(all | OVF_CTRL_ALWAYS) == 0 => {
-                self.sync_all(ports);
-                self.global_status &= !value;
-            }
-            None if !msr.is_pmu() => return MsrWrite::NotHandled,
-            _ => return MsrWrite::GeneralProtection,
-        }
-        MsrWrite::Done
-    }
-
-    pub(crate) fn read_pmc<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        index: u32,
-        ports: &mut Ports<'_, S, O>,
-    ) -> Option<u64> {
-        let n = index as usize;
-        (n < self.gp_counters).then(|| self.read_counter(n, ports))
-    }
-
-    pub(crate) fn counting(&self) -> bool {
-        self.counters.iter().any(GpCounter::runs)
-    }
-
-    pub(crate) fn views(&self) -> impl Iterator<Item = CounterView> + '_ {
-        self.counters[..self.gp_counters]
-            .iter()
-            .map(|counter| CounterView {
-                select: counter.select,
-                value: counter.value.visible(),
-                state: counter.state,
-            })
-    }
-
-    /// Takes what every counter counted so far, and shows overflows that ask for no PMI (P13).
-    pub(crate) fn sync_all<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        ports: &mut Ports<'_, S, O>,
-    ) {
-        for n in 0..self.gp_counters {
-            self.sync(n, ports);
-        }
-    }
-
-    /// Whether an overflow could become visible with a PMI now (P14, P15).
-    pub(crate) fn interrupt_due(&self) -> bool {
-        (0..self.gp_counters).any(|n| self.due_with_pmi(n))
-    }
-
-    /// Shows all overflows whose PMI the sink was asked for.
-    pub(crate) fn show_interrupting<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        ports: &mut Ports<'_, S, O>,
-    ) {
-        for n in 0..self.gp_counters {
-            if self.due_with_pmi(n) {
-                self.show(n, ports);
-            }
-        }
-    }
-
-    /// Marks all overflows that the throttle holds until `until` (P19).
-    pub(crate) fn throttle<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        until: Nanos,
-        ports: &mut Ports<'_, S, O>,
-    ) {
-        for n in 0..self.gp_counters {
-            if self.due_with_pmi(n) && !self.counters[n].throttled {
-                self.counters[n].throttled = true;
-                ports.throttled(n, until);
-            }
-        }
-    }
-
-    /// Tells the source of every overflow with INT that lies ahead. Returns after how many guest
-    /// cycles the VMM has to look again (P20).
-    pub(crate) fn arm<S: CounterSource, O: PmuObserver>(
-        &self,
-        ports: &mut Ports<'_, S, O>,
-    ) -> Option<u64> {
-        let mut nearest = None;
-        for (n, counter) in self.counters[..self.gp_counters].iter().enumerate() {
-            if counter.runs()
-                && counter.select.interrupts()
-                && let Wake::InCycles(cycles) = ports.source.arm(n, counter.value.distance())
-            {
-                nearest = Some(nearest.map_or(cycles, |nearest: u64| nearest.min(cycles)));
-            }
-        }
-        nearest
-    }
-
-    const fn all_counters(&self) -> u64 {
-        (1 << self.gp_counters) - 1
-    }
-
-    /// P08.
-    const fn enabled(&self, n: usize) -> bool {
-        self.counters[n].select.enabled() && self.global_ctrl & 1 << n != 0
-    }
-
-    /// P15, judged by the registers as they are now. Only after a sync, which has shown whatever was
-    /// due without INT.
-    fn due_with_pmi(&self, n: usize) -> bool {
-        let counter = &self.counters[n];
-        counter.value.due() && counter.runs()
-    }
-
-    fn read_counter<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        n: usize,
-        ports: &mut Ports<'_, S, O>,
-    ) -> u64 {
-        self.sync(n, ports);
-        self.counters[n].value.visible()
-    }
-
-    fn sync<S: CounterSource, O: PmuObserver>(&mut self, n: usize, ports: &mut Ports<'_, S, O>) {
-        let counter = &mut self.counters[n];
-        if !counter.runs() {
-            return;
-        }
-        let counts = ports.source.take(n);
-        counter.value.add(counts);
-        ports.counted(n, counts);
-        if !counter.select.interrupts() {
-            self.show(n, ports);
-        }
-    }
-
-    /// Makes an overflow visible, if one is due.
-    fn show<S: CounterSource, O: PmuObserver>(&mut self, n: usize, ports: &mut Ports<'_, S, O>) {
-        let counter = &mut self.counters[n];
-        if let Some(wrap) = counter.value.wrap() {
-            counter.throttled = false;
-            self.global_status |= 1 << n;
-            let skid = counter.select.interrupts().then_some(wrap.skid);
-            ports.overflowed(n, wrap.overflows, skid);
-        }
-    }
-
-    /// Makes the source count what the registers now ask of counter `n`, whose counts so far were
-    /// taken and whose select was `before`.
-    fn steer<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        n: usize,
-        before: EventSelect,
-        ports: &mut Ports<'_, S, O>,
-    ) {
-        let enabled = self.enabled(n);
-        let counter = &mut self.counters[n];
-        let config = counter.select.decode();
-        let ran = counter.runs();
-        if ran && enabled && config == before.decode() {
-            return;
-        }
-        if ran {
-            ports.source.stop(n);
-        }
-        counter.state = if !enabled {
-            CounterState::Disabled
-        } else if !config.usr && !config.os {
-            CounterState::Idle
-        } else if ports.source.supports(&config) && ports.source.start(n, &config).is_ok() {
-            CounterState::Counting
+    Layout {
+        vendor: Vendor::Intel,
+        slots,
+        gp_counters: model.gp_counters(),
+        width: model.counter_width(),
+        full_width_writes: model.full_width_writes(),
+        select: if any_thread {
+            SELECT
         } else {
-            ports.not_counted(n, counter.select);
-            CounterState::NotCounted
-        };
+            SELECT & !EventSelect::ANY_THREAD
+        },
+        fixed_control: model
+            .fixed_counters()
+            .fold(0, |bits, n| bits | field << (n * field::BITS)),
+        counters,
+        control_reset: counters & u64::from(u32::MAX),
+        status: if global { status } else { 0 },
+        status_clear,
+        status_set: status,
+        debug_control: if global { FREEZE_PERFMON_ON_PMI } else { 0 },
+        freeze: match version {
+            ..=1 => Freeze::Never,
+            2 | 3 => Freeze::Control,
+            4.. => Freeze::Status,
+        },
+        version,
+        amd_core: false,
     }
+}
+
+pub(super) fn find(layout: &Layout, msr: MsrId) -> Option<Register> {
+    let nth = |first: MsrId| layout.gp_slot(msr.0.wrapping_sub(first.0));
+    let from = |version: u8, register| (layout.version >= version).then_some(register);
+    match msr {
+        IA32_PERF_GLOBAL_STATUS => from(2, Register::Status),
+        IA32_PERF_GLOBAL_CTRL => from(2, Register::Control),
+        IA32_PERF_GLOBAL_OVF_CTRL => from(2, Register::StatusClear),
+        IA32_FIXED_CTR_CTRL => from(2, Register::FixedControl),
+        IA32_DEBUGCTL => from(2, Register::DebugControl),
+        IA32_PERF_GLOBAL_STATUS_SET => from(4, Register::StatusSet),
+        IA32_PERF_GLOBAL_INUSE => from(4, Register::InUse),
+        IA32_PERF_CAPABILITIES => layout.full_width_writes.then_some(Register::Capabilities),
+        _ => nth(IA32_PMC0)
+            .map(Register::Counter)
+            .or_else(|| nth(IA32_PERFEVTSEL0).map(Register::Select))
+            .or_else(|| {
+                fixed_slot(layout, msr.0.wrapping_sub(IA32_FIXED_CTR0.0)).map(Register::Counter)
+            })
+            .or_else(|| {
+                let n = nth(IA32_A_PMC0)?;
+                layout.full_width_writes.then_some(Register::FullWidth(n))
+            }),
+    }
+}
+
+pub(super) fn find_pmc(layout: &Layout, index: u32) -> Option<usize> {
+    const FIXED: u32 = CounterId::Fixed(0).rdpmc_index();
+    if index & FIXED == 0 {
+        layout.gp_slot(index)
+    } else {
+        fixed_slot(layout, index & !FIXED)
+    }
+}
+
+/// The slot of fixed-function counter `n`, if it is there.
+fn fixed_slot(layout: &Layout, n: u32) -> Option<usize> {
+    let n = usize::try_from(n)
+        .ok()
+        .filter(|&n| n < FIXED_EVENTS.len())?;
+    let slot = CounterId::Fixed(0).slot() + n;
+    layout.slots.contains(slot).then_some(slot)
+}
+
+/// The event select that asks for what `control`, the IA32_FIXED_CTR_CTRL, asks of the counter in
+/// `slot`.
+pub(super) const fn fixed_select(control: u64, slot: usize) -> EventSelect {
+    let n = slot - CounterId::Fixed(0).slot();
+    let asked = control >> (n * field::BITS);
+    let mut select = FIXED_EVENTS[n];
+    if asked & (field::OS | field::USR) != 0 {
+        select |= EventSelect::EN;
+    }
+    if asked & field::OS != 0 {
+        select |= EventSelect::OS;
+    }
+    if asked & field::USR != 0 {
+        select |= EventSelect::USR;
+    }
+    if asked & field::ANY_THREAD != 0 {
+        select |= EventSelect::ANY_THREAD;
+    }
+    if asked & field::PMI != 0 {
+        select |= EventSelect::INT;
+    }
+    EventSelect(select)
 }

@@ -90,45 +90,10 @@
 //! - **P21** The *skid* of an overflow with INT is how many counts past 2^width the counter was
 //!   when it became visible. It stays in the counter.
 
-use crate::{CounterSource, EventSelect, Nanos, PmuObserver, PmuStats};
-
-pub(crate) mod intel;
-
-/// As many general-purpose counters as the MSRs below version 6 have room for (IA32_PMC0 to
-/// IA32_PMC7).
-pub(crate) const MAX_GP_COUNTERS: usize = 8;
-
-/// What the registers act upon outside of themselves.
-pub(crate) struct Ports<'a, S, O> {
-    pub(crate) source: &'a mut S,
-    pub(crate) observer: &'a mut O,
-    pub(crate) stats: &'a mut PmuStats,
-}
-
-impl<S: CounterSource, O: PmuObserver> Ports<'_, S, O> {
-    fn counted(&mut self, counter: usize, counts: u64) {
-        let counted = &mut self.stats.counters[counter].counted;
-        *counted = counted.saturating_add(counts);
-    }
-
-    fn not_counted(&mut self, counter: usize, select: EventSelect) {
-        if self.stats.unsupported_selects.insert(select) {
-            self.observer.not_counted(counter, select);
-        }
-    }
-
-    /// `skid` is that of an overflow with INT.
-    fn overflowed(&mut self, counter: usize, overflows: u64, skid: Option<u64>) {
-        self.stats.overflows += overflows;
-        self.stats.counters[counter].overflows += overflows;
-        if let Some(skid) = skid {
-            self.stats.skid.record(skid);
-        }
-        self.observer.overflow(counter, skid);
-    }
-
-    fn throttled(&mut self, counter: usize, until: Nanos) {
-        self.stats.throttled += 1;
-        self.observer.throttled(counter, until);
-    }
-}
+mod amd;
+mod counters;
+pub(crate) mod file;
+mod intel;
+mod layout;
+pub(crate) mod ports;
+pub(crate) mod slots;

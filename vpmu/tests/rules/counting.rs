@@ -3,8 +3,8 @@
 
 use vpmu::msr::{IA32_PERF_GLOBAL_CTRL, IA32_PERFEVTSEL0};
 use vpmu::{
-    CounterSource, CounterState, Event, EventConfig, EventSelect, MsrWrite, NotCounted, PmuModel,
-    VcpuPmu, Wake,
+    CounterId, CounterSource, CounterState, Event, EventConfig, EventSelect, MsrWrite, NotCounted,
+    PmuModel, VcpuPmu, Wake,
 };
 
 use crate::rig::{CYCLES, Rig};
@@ -34,10 +34,7 @@ fn p08_both_enable_bits_are_needed() {
         } else {
             CounterState::Disabled
         };
-        assert_eq!(
-            rig.pmu.counters().nth(2).map(|counter| counter.state),
-            Some(state)
-        );
+        assert_eq!(rig.state(CounterId::Gp(2)), state);
     }
 }
 
@@ -55,7 +52,7 @@ fn p08_disabled_stretches_are_not_counted() {
     rig.control(1);
     rig.count(10_000);
     assert_eq!(rig.value(0), 10_101);
-    assert_eq!(rig.pmu.stats().counters()[0].counted, 10_101);
+    assert_eq!(rig.totals(CounterId::Gp(0)).counted, 10_101);
 }
 
 #[test]

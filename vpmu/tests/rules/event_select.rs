@@ -44,20 +44,11 @@ fn p03_selects_decode_as_the_manual_lays_them_out() {
     for (select, event) in [
         (0x003C, Event::CoreCycles),
         (0x013C, Event::RefCycles),
-        (
-            0x00C0,
-            Event::Other {
-                select: 0xC0,
-                umask: 0,
-            },
-        ),
-        (
-            0x4F2E,
-            Event::Other {
-                select: 0x2E,
-                umask: 0x4F,
-            },
-        ),
+        (0x00C0, Event::Instructions),
+        (0x4F2E, Event::LlcReferences),
+        (0x412E, Event::LlcMisses),
+        (0x00C4, Event::Branches),
+        (0x00C5, Event::BranchMisses),
         (
             0x023C,
             Event::Other {

@@ -3,7 +3,7 @@
 
 use vpmu::msr::IA32_PERFEVTSEL0;
 use vpmu::source::script::ScriptSource;
-use vpmu::{CounterState, Event, EventSelect, UnsupportedSelects};
+use vpmu::{CounterId, CounterState, Event, EventSelect, UnsupportedSelects};
 
 use crate::rig::{CYCLES, Rig, Seen};
 
@@ -25,8 +25,7 @@ fn p11_accepted_and_not_counted() {
     assert_eq!(rig.read(IA32_PERFEVTSEL0), INSTRUCTIONS);
     assert_eq!(rig.value(0), 5);
     assert!(!rig.pmu.counting());
-    let state = rig.pmu.counters().next().map(|counter| counter.state);
-    assert_eq!(state, Some(CounterState::NotCounted));
+    assert_eq!(rig.state(CounterId::Gp(0)), CounterState::NotCounted);
 }
 
 #[test]
@@ -35,7 +34,13 @@ fn p11_told_once_for_each_distinct_select() {
     rig.select(0, INSTRUCTIONS & !EventSelect::EN);
     assert_eq!(rig.seen(), [], "not enabled");
     rig.select(0, INSTRUCTIONS);
-    assert_eq!(rig.seen(), [Seen::NotCounted(0, EventSelect(INSTRUCTIONS))]);
+    assert_eq!(
+        rig.seen(),
+        [Seen::NotCounted(
+            CounterId::Gp(0),
+            EventSelect(INSTRUCTIONS)
+        )]
+    );
     rig.select(0, INSTRUCTIONS | EventSelect::INT);
     rig.select(1, INSTRUCTIONS | EventSelect::PIN_CONTROL);
     rig.control(0);
@@ -46,7 +51,7 @@ fn p11_told_once_for_each_distinct_select() {
     assert_eq!(
         rig.seen(),
         [Seen::NotCounted(
-            2,
+            CounterId::Gp(2),
             EventSelect(INSTRUCTIONS | EventSelect::EDGE)
         )]
     );
@@ -63,7 +68,13 @@ fn p11_told_when_the_global_bit_enables_it() {
     rig.select(0, INSTRUCTIONS);
     assert_eq!(rig.seen(), []);
     rig.control(1);
-    assert_eq!(rig.seen(), [Seen::NotCounted(0, EventSelect(INSTRUCTIONS))]);
+    assert_eq!(
+        rig.seen(),
+        [Seen::NotCounted(
+            CounterId::Gp(0),
+            EventSelect(INSTRUCTIONS)
+        )]
+    );
 }
 
 #[test]
@@ -104,8 +115,7 @@ fn p12_no_privilege_level_is_nothing_to_report() {
     rig.count(10);
     assert_eq!(rig.value(0), 0);
     assert_eq!(rig.seen(), []);
-    let state = rig.pmu.counters().next().map(|counter| counter.state);
-    assert_eq!(state, Some(CounterState::Idle));
+    assert_eq!(rig.state(CounterId::Gp(0)), CounterState::Idle);
     assert!(!rig.pmu.counting());
     for one in [EventSelect::USR, EventSelect::OS] {
         rig.select(0, CYCLES & !(EventSelect::USR | EventSelect::OS) | one);

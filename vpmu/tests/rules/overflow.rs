@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! P13: overflows without interrupt. P18: several wraps at once.
 
-use vpmu::EventSelect;
+use vpmu::{CounterId, EventSelect};
 
 use crate::rig::{Act, CYCLES, CYCLES_INT, Rig, Seen, TOP, before_overflow};
 
@@ -16,7 +16,7 @@ fn p13_visible_at_once() {
     assert_eq!((rig.value(0), rig.status()), (0, 1));
     rig.count(1);
     assert_eq!((rig.value(0), rig.status()), (1, 1));
-    assert_eq!(rig.seen(), [Seen::Overflow(0, None)]);
+    assert_eq!(rig.seen(), [Seen::Overflow(CounterId::Gp(0), None)]);
     assert_eq!(rig.pmu.stats().overflows, 1);
     assert_eq!(rig.pmu.stats().skid.count, 0);
 }
@@ -64,7 +64,7 @@ fn p18_wraps_nobody_saw_are_one_visible_overflow() {
         assert_eq!((rig.status(), rig.value(0)), (1, 7));
         assert_eq!(rig.apic.asked, u32::from(select & EventSelect::INT != 0));
         assert_eq!(rig.pmu.stats().overflows, 3);
-        assert_eq!(rig.pmu.stats().counters()[0].overflows, 3);
+        assert_eq!(rig.totals(CounterId::Gp(0)).overflows, 3);
         let entry = rig.enter();
         assert_eq!(entry.pmi, None, "nothing is left over");
     }

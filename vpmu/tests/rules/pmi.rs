@@ -2,7 +2,7 @@
 //! P14: an overflow and its PMI in one step. P16: masked and impossible delivery. P17: a sink that
 //! fails.
 
-use vpmu::{Nanos, PmiOutcome};
+use vpmu::{CounterId, Nanos, PmiOutcome};
 
 use crate::rig::{Broken, CYCLES, CYCLES_INT, Rig, Seen, TOP, before_overflow};
 
@@ -25,7 +25,7 @@ fn p14_visible_in_one_step_with_the_pmi() {
     assert_eq!(entry.pmi, Some(PmiOutcome::Nmi));
     assert_eq!((rig.value(0), rig.status(), rig.apic.asked), (2, 1, 1));
     let seen = [
-        Seen::Overflow(0, Some(2)),
+        Seen::Overflow(CounterId::Gp(0), Some(2)),
         Seen::Pmi(rig.now, PmiOutcome::Nmi),
     ];
     assert_eq!(rig.seen(), seen);

@@ -7,8 +7,8 @@ use vpmu::msr::{
 };
 use vpmu::source::script::ScriptSource;
 use vpmu::{
-    Entry, EventSelect, MsrId, MsrRead, MsrWrite, Nanos, PmiOutcome, PmiSink, PmuModel,
-    PmuObserver, VcpuPmu,
+    CounterId, CounterState, CounterStats, Entry, EventSelect, MsrId, MsrRead, MsrWrite, Nanos,
+    PmiOutcome, PmiSink, PmuKind, PmuModel, PmuObserver, VcpuPmu,
 };
 
 /// Core cycles, user and kernel, enabled.
@@ -45,9 +45,10 @@ impl PmiSink for Apic {
 /// What an observer can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    NotCounted(usize, EventSelect),
-    Overflow(usize, Option<u64>),
-    Throttled(usize, Nanos),
+    NotCounted(CounterId, EventSelect),
+    Filtered(CounterId, EventSelect),
+    Overflow(CounterId, Option<u64>),
+    Throttled(CounterId, Nanos),
     Pmi(Nanos, PmiOutcome),
 }
 
@@ -55,15 +56,19 @@ pub(crate) enum Seen {
 pub(crate) struct Log(pub(crate) Vec<Seen>);
 
 impl PmuObserver for Log {
-    fn not_counted(&mut self, counter: usize, select: EventSelect) {
+    fn not_counted(&mut self, counter: CounterId, select: EventSelect) {
         self.0.push(Seen::NotCounted(counter, select));
     }
 
-    fn overflow(&mut self, counter: usize, skid: Option<u64>) {
+    fn filtered(&mut self, counter: CounterId, select: EventSelect) {
+        self.0.push(Seen::Filtered(counter, select));
+    }
+
+    fn overflow(&mut self, counter: CounterId, skid: Option<u64>) {
         self.0.push(Seen::Overflow(counter, skid));
     }
 
-    fn throttled(&mut self, counter: usize, until: Nanos) {
+    fn throttled(&mut self, counter: CounterId, until: Nanos) {
         self.0.push(Seen::Throttled(counter, until));
     }
 
@@ -82,13 +87,24 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// A PMU whose source counts everything, without throttle, on an APIC that delivers NMIs.
+    /// Four counters of version 2 and no fixed ones, whose source counts everything, without
+    /// throttle, on an APIC that delivers NMIs.
     pub(crate) fn new() -> Self {
         Self::with_source(ScriptSource::new())
     }
 
     pub(crate) fn with_source(source: ScriptSource) -> Self {
-        let mut pmu = VcpuPmu::with_observer(PmuModel::INTEL_V2, source, Log::default());
+        let model = PmuModel::builder(PmuKind::IntelV2).fixed(0).build();
+        Self::with(model.expect("there are such"), source)
+    }
+
+    /// The same of another model.
+    pub(crate) fn of(model: PmuModel) -> Self {
+        Self::with(model, ScriptSource::new())
+    }
+
+    pub(crate) fn with(model: PmuModel, source: ScriptSource) -> Self {
+        let mut pmu = VcpuPmu::with_observer(model, source, Log::default());
         pmu.set_min_rearm(Nanos(0));
         Self {
             pmu,
@@ -149,6 +165,32 @@ impl Rig {
         self.write(IA32_PERF_GLOBAL_OVF_CTRL, bits);
     }
 
+    /// WRMSR that must fault.
+    #[track_caller]
+    pub(crate) fn refuse(&mut self, msr: MsrId, value: u64) {
+        assert_eq!(
+            self.pmu.write_msr(msr, value),
+            MsrWrite::GeneralProtection,
+            "{value:#x} to {msr:x?}"
+        );
+    }
+
+    /// The totals of one counter.
+    #[track_caller]
+    pub(crate) fn totals(&self, id: CounterId) -> CounterStats {
+        let mut counters = self.pmu.stats().counters();
+        counters
+            .find_map(|(counter, stats)| (counter == id).then_some(stats))
+            .expect("it is there")
+    }
+
+    #[track_caller]
+    pub(crate) fn state(&mut self, id: CounterId) -> CounterState {
+        let mut counters = self.pmu.counters();
+        let view = counters.find(|view| view.id == id);
+        view.expect("it is there").state
+    }
+
     pub(crate) fn count(&mut self, counts: u64) {
         self.pmu.source_mut().count(counts);
     }
@@ -162,7 +204,7 @@ impl Rig {
 
     #[track_caller]
     pub(crate) fn enter_at(&mut self, now: Nanos) -> Entry {
-        let expected = self.pmu.would_deliver(now);
+        let expected = self.pmu.pending_pmi(now);
         let asked = self.apic.asked;
         let entry = self
             .pmu
@@ -171,7 +213,7 @@ impl Rig {
         assert_eq!(
             self.apic.asked - asked,
             u32::from(expected),
-            "would_deliver tells the truth"
+            "pending_pmi tells the truth"
         );
         assert_eq!(entry.pmi.is_some(), expected);
         entry

@@ -3,7 +3,7 @@
 
 use vpmu::source::script::ScriptSource;
 use vpmu::vcpu::DEFAULT_MIN_REARM;
-use vpmu::{Nanos, PmiOutcome, PmuModel, Recheck, VcpuPmu};
+use vpmu::{CounterId, Nanos, PmiOutcome, PmuModel, Recheck, VcpuPmu};
 
 use crate::rig::{Apic, CYCLES, CYCLES_INT, Rig, Seen, TOP, before_overflow};
 
@@ -51,7 +51,7 @@ fn p19_each_overflow_counts_once_as_throttled() {
     rig.enter_at(START);
     rig.enter_at(START);
     assert_eq!(rig.pmu.stats().throttled, 1);
-    assert_eq!(rig.seen(), [Seen::Throttled(0, END)]);
+    assert_eq!(rig.seen(), [Seen::Throttled(CounterId::Gp(0), END)]);
     rig.enter_at(END);
     assert_eq!(rig.pmu.stats().throttled, 1);
     overflow(&mut rig);

@@ -19,7 +19,12 @@ fn read(pmu: &mut VcpuPmu<ScriptSource>, msr: u32) -> u64 {
 /// What the guest and the statistics show of a counter, as one number that never falls.
 fn shown(pmu: &mut VcpuPmu<ScriptSource>, n: usize) -> u128 {
     let value = read(pmu, PMC + u32::try_from(n).expect("few"));
-    u128::from(value) + WRAP * u128::from(pmu.stats().counters()[n].overflows)
+    let overflows = pmu
+        .stats()
+        .counters()
+        .nth(n)
+        .map(|(_, stats)| stats.overflows);
+    u128::from(value) + WRAP * u128::from(overflows.expect("it is there"))
 }
 
 fn enabled(pmu: &mut VcpuPmu<ScriptSource>, n: usize) -> bool {

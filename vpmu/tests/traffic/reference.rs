@@ -9,7 +9,8 @@ use vpmu::source::script::ScriptSource;
 use vpmu::{EventSelect, MsrId, MsrRead, MsrWrite, Nanos, PmiOutcome, PmuStats, Recheck, VcpuPmu};
 
 use crate::script::{
-    Answer, Apic, CONTROL, OVF_CTRL, PMC, SELECT, STATUS, Step, VISIBLE, apply, pmu, supported,
+    Answer, Apic, CONTROL, FIXED_CTRL, OVF_CTRL, PMC, SELECT, STATUS, Step, VISIBLE, apply, pmu,
+    supported,
 };
 
 const WRAP: u128 = 1 << 48;
@@ -119,8 +120,8 @@ impl Reference {
             0x186..=0x189 => Answered::Value(self.counters[(msr - SELECT) as usize].select.into()),
             STATUS => Answered::Value(self.status.into()),
             CONTROL => Answered::Value(self.control.into()),
-            OVF_CTRL => Answered::Value(0),
-            0x10 | 0x1D9 => Answered::NotMine,
+            OVF_CTRL | FIXED_CTRL => Answered::Value(0),
+            0x10 => Answered::NotMine,
             _ => Answered::Fault,
         }
     }
@@ -144,13 +145,14 @@ impl Reference {
             }
             CONTROL if value < 16 => self.control = value,
             OVF_CTRL if value << 2 >> 6 == 0 => self.status &= !value,
-            0x10 | 0x1D9 => return Answered::NotMine,
+            FIXED_CTRL if value == 0 => {}
+            0x10 => return Answered::NotMine,
             _ => return Answered::Fault,
         }
         Answered::Done
     }
 
-    fn would_deliver(&self) -> bool {
+    fn pending_pmi(&self) -> bool {
         self.throttle_end().is_none() && (0..4).any(|n| self.due(n))
     }
 
@@ -207,7 +209,7 @@ impl Reference {
     fn check_stats(&self, stats: &PmuStats) {
         let overflows: u128 = self.counters.iter().map(|counter| counter.overflows).sum();
         assert_eq!(u128::from(stats.overflows), overflows);
-        for (counter, stats) in self.counters.iter().zip(stats.counters()) {
+        for (counter, (_, stats)) in self.counters.iter().zip(stats.counters()) {
             assert_eq!(u128::from(stats.counted), counter.counted);
             assert_eq!(u128::from(stats.overflows), counter.overflows);
         }
@@ -283,11 +285,11 @@ fn one(pmu: &mut VcpuPmu<ScriptSource>, reference: &mut Reference, step: &Step) 
         Step::Enter(answer) => {
             let now = Nanos(reference.now);
             assert_eq!(
-                pmu.clone().would_deliver(now),
-                reference.would_deliver(),
+                pmu.clone().pending_pmi(now),
+                reference.pending_pmi(),
                 "{step:?}"
             );
-            let asks = u32::from(reference.would_deliver());
+            let asks = u32::from(reference.pending_pmi());
             let mut apic = Apic { answer, asked: 0 };
             let entry = pmu.enter_guest(now, &mut apic).ok();
             let expected = reference.enter(answer);
