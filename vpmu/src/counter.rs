@@ -66,6 +66,16 @@ impl Counter {
         self.raw = value & self.max;
     }
 
+    /// The value with what lies past the width while an overflow is due.
+    pub(crate) const fn raw(&self) -> u64 {
+        self.raw
+    }
+
+    /// Puts back what [`raw`](Self::raw) returned.
+    pub(crate) const fn put_back(&mut self, raw: u64) {
+        self.raw = raw;
+    }
+
     /// Counts. 2^64 and above, which no source reaches, stays at the top.
     pub(crate) const fn add(&mut self, counts: u64) {
         self.raw = self.raw.saturating_add(counts);

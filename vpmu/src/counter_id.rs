@@ -58,7 +58,7 @@ impl CounterId {
 
     /// The counter that counts in `slot`, one of the 16.
     pub(crate) const fn of_slot(slot: usize) -> Self {
-        let n = (slot & 7) as u8;
+        let [n, ..] = (slot % FIRST_FIXED_SLOT).to_le_bytes();
         if slot < FIRST_FIXED_SLOT {
             Self::Gp(n)
         } else {

@@ -144,6 +144,7 @@ pub mod msr;
 pub mod observer;
 pub mod pmi;
 pub mod registers;
+pub mod snapshot;
 pub mod source;
 pub mod stats;
 pub mod time;
@@ -158,6 +159,7 @@ pub use model::{CpuidLeaf, ModelError, PmuCpuid, PmuKind, PmuModel, PmuModelBuil
 pub use msr::{MsrId, MsrRange, PMU_MSR_RANGES};
 pub use observer::{NoObserver, PmuObserver};
 pub use pmi::{PmiOutcome, PmiSink};
+pub use snapshot::{CounterSnapshot, PmuSnapshot, RestoreError};
 pub use source::clock::{ClockSource, GuestClock};
 pub use source::{CounterSource, NotCounted, Wake};
 pub use stats::{CounterStats, PmuStats, SkidStats, UnsupportedSelects};

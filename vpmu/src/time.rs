@@ -13,6 +13,7 @@
 /// assert_eq!(start.saturating_add(Nanos::from_micros(100)), Nanos(105_000));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Nanos(pub u64);
 
 impl Nanos {
@@ -24,5 +25,11 @@ impl Nanos {
     /// The moment `span` after this one, or the last one there is.
     pub const fn saturating_add(self, span: Self) -> Self {
         Self(self.0.saturating_add(span.0))
+    }
+
+    /// How long after `earlier` this moment is; nothing if it is not after it. As well the moment
+    /// that is a span `earlier` before this one, or the first one there is.
+    pub const fn saturating_sub(self, earlier: Self) -> Self {
+        Self(self.0.saturating_sub(earlier.0))
     }
 }

@@ -7,7 +7,7 @@ use crate::registers::file::RegisterFile;
 use crate::registers::ports::Ports;
 use crate::{
     CounterId, CounterSource, EventFilter, EventSelect, MsrId, Nanos, NoObserver, PmiOutcome,
-    PmiSink, PmuModel, PmuObserver, PmuStats,
+    PmiSink, PmuModel, PmuObserver, PmuSnapshot, PmuStats, RestoreError,
 };
 
 /// The answer to a RDMSR. An MSR that is not the PMU's is [`NotHandled`](Self::NotHandled).
@@ -94,7 +94,7 @@ pub const DEFAULT_MIN_REARM: Nanos = Nanos::from_micros(100);
 ///
 /// It belongs to the vCPU's thread. What it promises the guest are the rules P01 to P36 of
 /// [`registers`](crate::registers). No call blocks or panics, whatever the guest does, and none
-/// allocates.
+/// allocates but [`snapshot`](Self::snapshot) and [`restore`](Self::restore).
 ///
 /// ```
 /// use vpmu::msr::{IA32_PERFEVTSEL0, IA32_PMC0};
@@ -278,6 +278,40 @@ impl<S: CounterSource, O: PmuObserver> VcpuPmu<S, O> {
     pub fn reset(&mut self) {
         let (registers, mut ports) = self.parts();
         registers.reset(&mut ports);
+    }
+
+    /// The whole state at `now`, after all counts were taken (P36).
+    pub fn snapshot(&mut self, now: Nanos) -> PmuSnapshot {
+        let throttled_for = self
+            .throttle_end(now)
+            .map_or(Nanos(0), |end| end.saturating_sub(now));
+        let model = self.model;
+        let (registers, mut ports) = self.parts();
+        registers.save(model, throttled_for, &mut ports)
+    }
+
+    /// Puts the state of `snapshot` in place of all that was, at `now` (P36).
+    ///
+    /// What was counted here and not yet taken is counted in the statistics alone.
+    ///
+    /// # Errors
+    /// If the snapshot is of another model, or could be of no PMU: nothing changed then.
+    pub fn restore(&mut self, snapshot: &PmuSnapshot, now: Nanos) -> Result<(), RestoreError> {
+        if snapshot.model != self.model {
+            return Err(RestoreError::Model {
+                snapshot: snapshot.model,
+                here: self.model,
+            });
+        }
+        self.registers.check(snapshot)?;
+        let (registers, mut ports) = self.parts();
+        registers.load(snapshot, &mut ports);
+        let throttled_for = snapshot.throttled_for.min(self.min_rearm);
+        self.last_pmi = (throttled_for > Nanos(0)).then(|| {
+            let end = now.saturating_add(throttled_for);
+            end.saturating_sub(self.min_rearm)
+        });
+        Ok(())
     }
 
     fn deliver<P: PmiSink>(&mut self, now: Nanos, sink: &mut P) -> Result<Entry, P::Error> {

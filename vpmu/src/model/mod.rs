@@ -10,6 +10,7 @@ use crate::msr::{self, MsrRange, PMU_MSR_RANGES};
 mod builder;
 mod cpuid;
 mod kind;
+mod wire;
 
 pub use builder::{ModelError, PmuModelBuilder};
 pub use cpuid::{CpuidLeaf, PmuCpuid};
@@ -33,6 +34,11 @@ pub use kind::{PmuKind, Vendor};
 /// # Ok::<(), vpmu::ModelError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "wire::Parts", into = "wire::Parts")
+)]
 pub struct PmuModel {
     kind: PmuKind,
     gp_counters: u8,
@@ -129,6 +135,11 @@ impl PmuModel {
     /// The kind's name, such as `intel-v2`; the model in full is what it displays as.
     pub const fn name(&self) -> &'static str {
         self.kind.name()
+    }
+
+    /// All parts of the model, the events that it advertises included.
+    pub(crate) fn in_full(&self) -> impl fmt::Display + use<> {
+        wire::InFull(*self)
     }
 
     /// Whose it is.

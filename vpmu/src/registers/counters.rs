@@ -41,6 +41,14 @@ struct Unit {
     state: CounterState,
 }
 
+/// One counter, as it is told to a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    pub(super) count: u64,
+    pub(super) asked: bool,
+    pub(super) throttled: bool,
+}
+
 impl Counters {
     pub(super) fn new(layout: &Layout) -> Self {
         let unit = Unit {
@@ -293,6 +301,35 @@ impl Counters {
         for slot in self.there {
             self.steer(slot, self.units[slot].select, ports);
         }
+    }
+
+    pub(super) const fn keep(&self, slot: usize) -> Kept {
+        Kept {
+            count: self.units[slot].value.raw(),
+            asked: self.asked.contains(slot),
+            throttled: self.throttled.contains(slot),
+        }
+    }
+
+    /// Puts back what [`keep`](Self::keep) told of a counter, while none runs.
+    pub(super) fn put_back(&mut self, slot: usize, select: EventSelect, kept: Kept) {
+        self.units[slot].value.put_back(kept.count);
+        self.units[slot].select = select;
+        self.interrupting.set(slot, select.interrupts());
+        self.asked.set(slot, kept.asked);
+        self.throttled.set(slot, kept.throttled);
+    }
+
+    /// Puts back control and status, and lets run what they let run.
+    pub(super) fn put_back_globals<S: CounterSource, O: PmuObserver>(
+        &mut self,
+        control: u64,
+        status: u64,
+        ports: &mut Ports<'_, S, O>,
+    ) {
+        self.control = control;
+        self.status = status;
+        self.steer_all(ports);
     }
 
     /// The counters that may cause a PMI: they run and have INT.

@@ -126,6 +126,11 @@ impl Layout {
         self.accept(value, self.highest())
     }
 
+    /// Whether a counter at `count` has an overflow due.
+    pub(super) const fn due(&self, count: u64) -> bool {
+        count > self.highest()
+    }
+
     /// The highest value of a counter.
     const fn highest(&self) -> u64 {
         (1 << self.width) - 1

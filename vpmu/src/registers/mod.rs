@@ -96,4 +96,5 @@ pub(crate) mod file;
 mod intel;
 mod layout;
 pub(crate) mod ports;
+mod saved;
 pub(crate) mod slots;
