@@ -26,10 +26,12 @@ mod percpu;
 
 pub mod apic;
 pub mod cmdline;
+pub mod counter;
 pub mod cpu;
 pub mod exit;
 pub mod idt;
 pub mod mem;
+pub mod model;
 pub mod msr;
 pub mod pmu;
 pub mod probe;

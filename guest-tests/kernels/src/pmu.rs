@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The architectural PMU, version 2 (Intel SDM vol. 3, "Architectural Performance Monitoring"):
-//! four counters of 48 bits.
+//! four counters of 48 bits, no fixed-function ones. For the kernels that are booted with just that;
+//! [`crate::counter`] is for those that run on any PMU.
 
 use crate::apic::{LVT_MASKED, LVTPC};
 use crate::msr::{read, write};
