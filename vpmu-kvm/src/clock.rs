@@ -30,32 +30,31 @@ impl InGuestTime {
         }
     }
 
-    /// The vCPU's thread is about to enter the guest.
-    pub(crate) fn enter(&mut self) {
-        self.entered_at = Some(thread_cpu_ns());
-    }
-
-    /// It is back; time counts only if [`enter`](Self::enter) was called.
-    pub(crate) fn exit(&mut self) {
-        if let Some(entered_at) = self.entered_at.take() {
-            self.total_ns += thread_cpu_ns().saturating_sub(entered_at);
-        }
-    }
-
     /// In-guest time measured so far, in nanoseconds.
     #[must_use]
     pub fn total_ns(&self) -> u64 {
         self.total_ns
     }
+}
 
-    /// How long `cycles` take at the least, in nanoseconds, rounded up.
-    pub(crate) fn ns_for(&self, cycles: u64) -> u64 {
-        let ns = (u128::from(cycles) * 1_000_000).div_ceil(u128::from(self.tsc_khz));
-        u64::try_from(ns).unwrap_or(u64::MAX)
-    }
+/// How long `cycles` of a TSC at `tsc_khz` kHz take at the least, in nanoseconds, rounded up.
+pub(crate) fn ns_for(cycles: u64, tsc_khz: u32) -> u64 {
+    let ns = (u128::from(cycles) * 1_000_000).div_ceil(u128::from(tsc_khz.max(1)));
+    u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
 impl GuestClock for InGuestTime {
+    fn enter_guest(&mut self) {
+        self.entered_at = Some(thread_cpu_ns());
+    }
+
+    /// Counts time only if [`enter_guest`](GuestClock::enter_guest) was called.
+    fn exit_guest(&mut self) {
+        if let Some(entered_at) = self.entered_at.take() {
+            self.total_ns += thread_cpu_ns().saturating_sub(entered_at);
+        }
+    }
+
     fn cycles(&mut self) -> u64 {
         // 2^64 cycles are centuries: the low half is the whole.
         u64::try_from(u128::from(self.total_ns) * u128::from(self.tsc_khz) / 1_000_000)
@@ -70,15 +69,15 @@ mod tests {
     #[test]
     fn time_counts_only_between_enter_and_exit() {
         let mut clock = InGuestTime::new(1_000_000);
-        clock.exit();
+        clock.exit_guest();
         assert_eq!(clock.total_ns(), 0);
-        clock.enter();
+        clock.enter_guest();
         let spun = (0..100_000u64).fold(0, |sum: u64, n| std::hint::black_box(sum ^ n));
         std::hint::black_box(spun);
-        clock.exit();
+        clock.exit_guest();
         let once = clock.total_ns();
         assert!(once > 0);
-        clock.exit();
+        clock.exit_guest();
         assert_eq!(clock.total_ns(), once);
     }
 
@@ -90,12 +89,13 @@ mod tests {
             entered_at: None,
         };
         assert_eq!(clock.cycles(), 2_600);
-        assert_eq!(clock.ns_for(2_600), 1_000);
+        assert_eq!(ns_for(2_600, 2_600_000), 1_000);
         assert_eq!(
-            clock.ns_for(2_601),
+            ns_for(2_601, 2_600_000),
             1_001,
             "rounded up: never too early by rounding"
         );
-        assert!(clock.ns_for(u64::MAX) > u64::MAX / 3, "no overflow");
+        assert!(ns_for(u64::MAX, 2_600_000) > u64::MAX / 3, "no overflow");
+        assert_eq!(ns_for(1, 0), 1_000_000, "a rate of nothing is taken for 1");
     }
 }

@@ -9,11 +9,13 @@ use vpmu::{ClockSource, MsrId, MsrRead, MsrWrite, Nanos, PmuModel, PmuStats, Rec
 
 use crate::GuestMemory;
 use crate::arming::enables;
-use crate::clock::InGuestTime;
+use crate::clock::{InGuestTime, ns_for};
 use crate::error::{Error, REPORT, kvm};
 use crate::idle::IdleBackoff;
 use crate::kick::KickGuard;
 use crate::lapic::{Lapic, Undelivered};
+use crate::rotation::Rotation;
+use crate::source::{Needs, VcpuSource};
 use crate::timer::{KickTimer, monotonic_ns};
 use crate::trap::{RdpmcTrap, TrapStats};
 
@@ -74,41 +76,79 @@ pub enum Handled {
     Debug,
 }
 
-/// The PMU of one vCPU on KVM. Lives on the vCPU's thread, beside its `VcpuFd`.
+/// The PMU of one vCPU on KVM: registers over the source `S`. Lives on the vCPU's thread, beside its
+/// `VcpuFd`.
 #[derive(Debug)]
-pub struct VcpuPmuKvm {
-    pmu: VcpuPmu<ClockSource<InGuestTime>>,
+pub struct VcpuPmuKvm<S = ClockSource<InGuestTime>> {
+    pmu: VcpuPmu<S>,
+    tsc_khz: u32,
     trap: RdpmcTrap,
     lapic: Lapic,
     timer: KickTimer,
     idle: IdleBackoff,
+    rotation: Rotation,
     /// A debug exit whose resolution needs the `VcpuFd`, which the exit still borrowed.
     debug: Option<kvm_debug_exit_arch>,
     /// The trap must look at the guest's IDT before the next entry.
     arm: bool,
+    /// Somebody may have changed the registers behind the guest's back.
+    handed_out: bool,
     /// The last run ended by a kick: perhaps the timer's.
     kicked: bool,
 }
 
 impl VcpuPmuKvm {
-    /// A PMU in its reset state for the vCPU that `guard` is bound to.
+    /// A PMU in its reset state for the vCPU that `guard` is bound to. It counts cycles by the
+    /// time that the vCPU spends in the guest.
     ///
     /// # Errors
     /// When the host refuses the timer.
     pub fn new(vm: Arc<VmFd>, guard: &KickGuard, options: &PmuOptions) -> Result<Self, Error> {
         let clock = InGuestTime::new(options.tsc_khz);
-        let mut pmu = VcpuPmu::new(options.model, ClockSource::new(clock));
+        Self::with_source(vm, guard, options, ClockSource::new(clock))
+    }
+}
+
+impl<S: VcpuSource> VcpuPmuKvm<S> {
+    /// Like [`VcpuPmuKvm::new`], on any source: the perf core's, by which events of the host share
+    /// the vCPU's counters with the guest (see [`PerfCore`](crate::PerfCore)), or one of your own.
+    ///
+    /// # Errors
+    /// When the host refuses the timer.
+    pub fn with_source(
+        vm: Arc<VmFd>,
+        guard: &KickGuard,
+        options: &PmuOptions,
+        source: S,
+    ) -> Result<Self, Error> {
+        let mut pmu = VcpuPmu::new(options.model, source);
         pmu.set_min_rearm(options.min_rearm);
         Ok(Self {
             pmu,
+            tsc_khz: options.tsc_khz,
             trap: RdpmcTrap::default(),
             lapic: Lapic::new(vm, options.apic_id),
             timer: KickTimer::new(guard)?,
             idle: IdleBackoff::default(),
+            rotation: Rotation::default(),
             debug: None,
             arm: false,
+            handed_out: false,
             kicked: false,
         })
+    }
+
+    /// The registers, for what is the VMM's to do with them: snapshot and restore, reset, filter.
+    pub const fn registers(&mut self) -> &mut VcpuPmu<S> {
+        self.handed_out = true;
+        &mut self.pmu
+    }
+
+    /// Does what other threads want of this vCPU's source, while the vCPU stays out of its guest: for
+    /// a VMM whose thread waits there, before it does. Who wants something from here on kicks.
+    pub fn tend(&mut self) {
+        // What the source needs before an entry it will say again then.
+        let _ = self.pmu.source_mut().before_entry();
     }
 
     /// Runs the guest until its next exit, PMIs and overflows included.
@@ -126,52 +166,79 @@ impl VcpuPmuKvm {
         if let Some(exit) = self.debug.take() {
             self.resolve(vcpu, mem, &exit)?;
         }
+        if std::mem::take(&mut self.handed_out) {
+            // A counter that was restored as enabled can be read by RDPMC as well.
+            self.arm |= self.pmu.counters().any(|counter| counter.select.enabled());
+        }
         if std::mem::take(&mut self.arm) {
             self.trap.arm(vcpu, mem)?;
         }
-        let counting = self.pmu.counting();
-        let now = Nanos(if counting { monotonic_ns() } else { 0 });
-        if counting {
-            self.deliver_and_arm(vcpu, now)?;
-            self.pmu.source_mut().clock_mut().enter();
+        if self.rotation.is_on() && self.rotation.is_over(monotonic_ns()) {
+            self.pmu.source_mut().rotate();
+        }
+        let needs = self.pmu.source_mut().before_entry();
+        self.enter(vcpu, &needs)?;
+        // The registers tell the source of entries while a counter of the guest runs.
+        let directly = needs.counts && !self.pmu.counting();
+        if directly {
+            self.pmu.source_mut().enter_guest();
         }
         let result = vcpu.run();
-        if counting {
-            self.pmu.source_mut().clock_mut().exit();
+        if directly {
+            self.pmu.source_mut().exit_guest();
         }
+        self.pmu.exit_guest();
+        self.pmu.source_mut().after_exit();
         let exit = interrupted(result)?;
         self.kicked = exit.is_none();
         Ok(exit.map_or(Exit::Kicked, |exit| self.dispatch(exit)))
     }
 
-    /// Commits what overflowed, delivers the PMI and arms the timer for the next one.
-    fn deliver_and_arm(&mut self, vcpu: &mut VcpuFd, now: Nanos) -> Result<(), Error> {
-        let trap_due = self.trap.is_due(vcpu);
-        let mut sink = self.lapic.sink(vcpu, trap_due);
-        let entry = match self.pmu.enter_guest(now, &mut sink) {
-            Ok(entry) => entry,
-            Err(Undelivered::NotNow) => {
-                return self
-                    .timer
-                    .fire_by(now.0, now.0.saturating_add(PMI_RETRY_NS));
+    /// Commits what overflowed, delivers the PMI and arms the timer for whatever comes next.
+    fn enter(&mut self, vcpu: &mut VcpuFd, needs: &Needs) -> Result<(), Error> {
+        let counting = self.pmu.counting();
+        if !counting && needs.is_idle() {
+            return Ok(());
+        }
+        let now = Nanos(monotonic_ns());
+        let turn = self.rotation.waiting(now.0, needs.rotate).map(Nanos);
+        let (mut at, mut in_cycles) = (sooner(needs.at, turn), needs.in_cycles);
+        if counting {
+            let trap_due = self.trap.is_due(vcpu);
+            let mut sink = self.lapic.sink(vcpu, trap_due);
+            match self.pmu.enter_guest(now, &mut sink) {
+                Ok(entry) => match entry.recheck {
+                    None => {}
+                    Some(Recheck::At(then)) => at = sooner(at, Some(then)),
+                    Some(Recheck::InCycles(n)) => in_cycles = sooner(in_cycles, Some(n)),
+                },
+                Err(Undelivered::NotNow) => {
+                    let retry = now.0.saturating_add(PMI_RETRY_NS);
+                    at = sooner(at, Some(Nanos(retry)));
+                }
+                Err(Undelivered::Failed(error)) => return Err(error),
             }
-            Err(Undelivered::Failed(error)) => return Err(error),
-        };
-        let deadline = match entry.recheck {
-            None => return Ok(()),
-            Some(Recheck::At(at)) => at.0,
-            Some(Recheck::InCycles(cycles)) => {
-                let clock = self.pmu.source().clock();
-                let needed = clock.ns_for(cycles);
-                let wait = if self.kicked && self.timer.expired(now.0) {
-                    self.idle.after_expiry(now.0, clock.total_ns(), needed)
-                } else {
-                    self.idle.while_active(now.0, clock.total_ns(), needed)
-                };
-                now.0.saturating_add(wait)
-            }
-        };
-        self.timer.fire_by(now.0, deadline)
+        }
+        if let Some(cycles) = in_cycles {
+            let wait = self.wait_for(now.0, cycles);
+            at = sooner(at, Some(Nanos(now.0.saturating_add(wait))));
+        }
+        match at {
+            Some(at) => self.timer.fire_by(now.0, at.0),
+            None => Ok(()),
+        }
+    }
+
+    /// How long to wait, in nanoseconds, before `cycles` can have passed in the guest.
+    fn wait_for(&mut self, now: u64, cycles: u64) -> u64 {
+        let needed = ns_for(cycles, self.tsc_khz);
+        // A source that does not say how much the guest ran is believed to have run it all the time.
+        let in_guest = self.pmu.source().in_guest_ns().unwrap_or(now);
+        if self.kicked && self.timer.expired(now) {
+            self.idle.after_expiry(now, in_guest, needed)
+        } else {
+            self.idle.while_active(now, in_guest, needed)
+        }
     }
 
     fn dispatch<'a>(&mut self, exit: VcpuExit<'a>) -> Exit<'a> {
@@ -222,7 +289,7 @@ impl VcpuPmuKvm {
         VcpuPmuStats {
             pmu: *self.pmu.stats(),
             trap: self.trap.stats(),
-            counted_ns: self.pmu.source().clock().total_ns(),
+            counted_ns: self.pmu.source().in_guest_ns(),
         }
     }
 }
@@ -235,8 +302,9 @@ pub struct VcpuPmuStats {
     pub pmu: PmuStats,
     /// The RDPMC trap.
     pub trap: TrapStats,
-    /// In-guest time while something counted, in nanoseconds.
-    pub counted_ns: u64,
+    /// In-guest time while something counted, in nanoseconds; `None` if the source does not measure
+    /// it.
+    pub counted_ns: Option<u64>,
 }
 
 /// Runs a vCPU that has no PMU; beside [`VcpuPmuKvm::run`] for a VMM that offers both.
@@ -256,4 +324,9 @@ fn interrupted(
         Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Ok(None),
         Err(error) => Err(kvm("KVM_RUN", REPORT)(error)),
     }
+}
+
+/// The smaller of two, as far as they are there.
+fn sooner<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    a.into_iter().chain(b).min()
 }

@@ -103,6 +103,12 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         self.online
     }
 
+    /// Whether an event of the host is on a counter here. While one is, the source is to be told of
+    /// each entry to the guest and each exit, also if the guest's own counters stand still.
+    pub const fn counts(&self) -> bool {
+        !self.pmu.slots.is_idle()
+    }
+
     /// Runs `f` with the contexts locked and their time up to date, then tells the owners.
     #[inline]
     pub(super) fn locked<R>(&mut self, f: impl FnOnce(&mut Pmu<S, C, O>, &mut Both<'_>) -> R) -> R {

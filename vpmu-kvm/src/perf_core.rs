@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The perf core of a virtual machine on KVM, as the source of its vCPUs' counters.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vcpu_call::{Calls, Ipi, VcpuId};
+use vpmu::context::{
+    Clock, HostThread, Perf, PerfCalls, PerfConfig, PerfError, PerfObserver, VcpuThread,
+};
+use vpmu::source::MAX_SLOTS;
+use vpmu::source::clock::ClockSource;
+use vpmu::{CounterSource, EventConfig, Nanos};
+
+use crate::InGuestTime;
+use crate::kick::{KickGuard, Kicker};
+use crate::source::{Needs, VcpuSource};
+use crate::timer::monotonic_ns;
+
+/// `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Monotonic;
+
+impl Clock for Monotonic {
+    fn now(&self) -> Nanos {
+        Nanos(monotonic_ns())
+    }
+}
+
+/// A vCPU of the perf core that counts cycles by the time that it spends in the guest.
+pub type CoreSource = VcpuThread<ClockSource<InGuestTime>, Monotonic>;
+
+/// The perf core of one VM: guest counters are pinned events of their vCPU there, and events that
+/// the host opens share the vCPU's counters with them.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use kvm_ioctls::{VcpuFd, VmFd};
+/// # use vpmu_kvm::{PerfCore, PmuOptions, VcpuPmuKvm, kick};
+/// use vcpu_call::VcpuId;
+/// use vpmu::context::{Attr, Open, PerfError, Target};
+/// use vpmu::{Event, EventConfig};
+///
+/// # fn vcpu_thread(
+/// #     vm: Arc<VmFd>, vcpu: &mut VcpuFd, options: PmuOptions, core: &PerfCore,
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// // On the thread of vCPU 0:
+/// let guard = kick::bind(vcpu)?;
+/// let source = core.bind(VcpuId(0), &guard, options.tsc_khz)?;
+/// let mut pmu = VcpuPmuKvm::with_source(vm, &guard, &options, source)?;
+/// // ... run it until it is done.
+/// # Ok(())
+/// # }
+/// # fn host(core: &PerfCore) -> Result<(), PerfError> {
+/// // On any other thread of the host:
+/// let attr = Attr::counting(EventConfig::everywhere(Event::CoreCycles));
+/// let mut me = core.host_thread();
+/// let cycles = core.perf().open(&Open::new(attr, Target::Vcpu(VcpuId(0))), &mut me)?;
+/// println!("{:?}", core.perf().read(&cycles, &mut me)?);
+/// # Ok(())
+/// # }
+/// ```
+pub struct PerfCore {
+    perf: Perf<Monotonic>,
+    calls: PerfCalls,
+    kickers: Kickers,
+}
+
+/// How each vCPU is kicked, once a thread has it.
+type Kickers = Arc<[Mutex<Option<Kicker>>]>;
+
+impl PerfCore {
+    /// The perf core of a VM with so many vCPUs, each with as many counters as a PMU can have.
+    pub fn new(vcpus: u32) -> Self {
+        Self::with_wake(vcpus, |_| ())
+    }
+
+    /// Like [`new`](Self::new), for a VMM whose vCPU threads also wait outside the guest, such as
+    /// for the end of a pause: `wake` is called after each kick of a vCPU and makes its thread
+    /// look again, by [`VcpuPmuKvm::tend`](crate::VcpuPmuKvm::tend).
+    pub fn with_wake(vcpus: u32, wake: impl Fn(VcpuId) + Send + Sync + 'static) -> Self {
+        let kickers: Kickers = (0..vcpus).map(|_| Mutex::new(None)).collect();
+        let config = PerfConfig {
+            slots: MAX_SLOTS,
+            supports: counts_as_time,
+            ..PerfConfig::new(vcpus)
+        };
+        let ipi = Kicks {
+            kickers: Arc::clone(&kickers),
+            wake,
+        };
+        Self {
+            perf: Perf::new(config, Monotonic),
+            calls: Calls::new(vcpus, ipi),
+            kickers,
+        }
+    }
+
+    /// The engine: what opens, reads and closes events.
+    #[must_use]
+    pub const fn perf(&self) -> &Perf<Monotonic> {
+        &self.perf
+    }
+
+    /// The caller that a thread has to be which is no vCPU's.
+    #[must_use]
+    pub fn host_thread(&self) -> HostThread {
+        HostThread::new(&self.calls)
+    }
+
+    /// On the thread of `vcpu`, which `guard` has bound: its source, online. `tsc_khz` is the rate of
+    /// the guest's TSC, by which cycles are modelled.
+    ///
+    /// # Errors
+    /// [`PerfError::NoSuchVcpu`] if there is no vCPU of that number, [`PerfError::Attached`] while
+    /// another thread has it.
+    pub fn bind(
+        &self,
+        vcpu: VcpuId,
+        guard: &KickGuard,
+        tsc_khz: u32,
+    ) -> Result<CoreSource, PerfError> {
+        let clock = ClockSource::new(InGuestTime::new(tsc_khz));
+        let cpu = self.perf.cpu(vcpu, clock)?;
+        let mail = self.calls.vcpu(vcpu);
+        let mail = mail.map_err(|_| PerfError::Attached(vcpu))?;
+        let kicker = self.kickers.get(vcpu.index());
+        let mut kicker = lock(kicker.ok_or(PerfError::NoSuchVcpu(vcpu))?);
+        *kicker = Some(guard.kicker());
+        drop(kicker);
+        let mut source = VcpuThread::new(cpu, mail);
+        source.online()?;
+        Ok(source)
+    }
+}
+
+impl fmt::Debug for PerfCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerfCore")
+            .field("perf", &self.perf)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock(kicker: &Mutex<Option<Kicker>>) -> MutexGuard<'_, Option<Kicker>> {
+    kicker.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the sources of such a VM count: all of them the same.
+fn counts_as_time(config: &EventConfig) -> bool {
+    ClockSource::new(InGuestTime::new(1)).supports(config)
+}
+
+/// Kicks vCPUs by their signal.
+struct Kicks<W> {
+    kickers: Kickers,
+    wake: W,
+}
+
+impl<W: Fn(VcpuId) + Send + Sync> Ipi for Kicks<W> {
+    fn send(&self, target: VcpuId) {
+        let kicker = self.kickers.get(target.index());
+        if let Some(kicker) = kicker.and_then(|kicker| lock(kicker).clone()) {
+            // Refused only while the host's queue of signals is full: the call then waits for the
+            // vCPU's next exit.
+            let _ = kicker.kick();
+        }
+        (self.wake)(target);
+    }
+}
+
+impl<S: VcpuSource, C: Clock, O: PerfObserver> VcpuSource for VcpuThread<S, C, O> {
+    fn in_guest_ns(&self) -> Option<u64> {
+        self.cpu().source().in_guest_ns()
+    }
+
+    fn before_entry(&mut self) -> Needs {
+        while !VcpuThread::enter_guest(self) {
+            self.serve();
+        }
+        let cpu = self.cpu_mut();
+        cpu.irq_work();
+        let armed = cpu.arm();
+        Needs {
+            counts: cpu.counts(),
+            in_cycles: armed.in_cycles,
+            at: armed.at,
+            rotate: armed.rotate,
+        }
+    }
+
+    fn after_exit(&mut self) {
+        VcpuThread::exit_guest(self);
+        self.cpu_mut().count(None);
+    }
+
+    fn rotate(&mut self) {
+        self.cpu_mut().rotate();
+    }
+}
