@@ -102,6 +102,7 @@ impl<C: GuestClock> CounterSource for ClockSource<C> {
     }
 
     fn start(&mut self, slot: usize, config: &EventConfig) -> Result<(), NotCounted> {
+        self.stop(slot);
         if slot >= MAX_SLOTS || !self.supports(config) {
             return Err(NotCounted);
         }

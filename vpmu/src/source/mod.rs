@@ -18,9 +18,10 @@
 //!   `config` can be counted, privilege levels, edge, inversion and counter mask included. A
 //!   counter never lies: what cannot be counted is not approximated. Its answer does not change
 //!   over time; what only fails now fails in `start`.
-//! - **S5** [`arm`](CounterSource::arm) may be forgotten on the next take or stop of the slot. It is
-//!   called before each entry to the guest in which the slot can overflow, so it is cheap when the
-//!   distance only shrank by what was taken.
+//! - **S5** [`arm`](CounterSource::arm) may be forgotten on the next take or stop of the slot, and
+//!   changes no count. It is called before each entry to the guest in which the slot can overflow,
+//!   after the slot was taken and before the guest runs on, so it is cheap when the distance only
+//!   shrank by what was taken. A wake-up may come for nothing; it does not stay out.
 //! - **S6** Nothing here blocks or allocates; all of it runs between exit and entry, on the vCPU's
 //!   thread.
 //!
@@ -29,7 +30,10 @@
 //! A source that can only be read, such as a clock, is armed by answering how many guest cycles may
 //! pass: the VMM kicks the vCPU, some skid later the overflow is found. One that notices overflows
 //! itself answers [`Wake::BySource`]: a host counter with a period signals the thread; a CPU that
-//! retires instructions one by one stops in front of the very next one, without skid. A scheduler
+//! retires instructions one by one stops in front of the very next one, without skid. Such a CPU
+//! needs nothing else of this trait: it counts between two instructions, learns in
+//! [`arm`](CounterSource::arm) in front of which one to stop, and comes back to the registers there
+//! (`tests/sources/exact.rs` has a small one, and holds it to a skid of 0). A scheduler
 //! that multiplexes many events onto few counters is a source as well: its `start` asks for a slot
 //! there.
 
