@@ -19,6 +19,9 @@
 //! [`context`], a feature that is on by default, is the perf core: events that the host opens on
 //! vCPUs and on guest tasks.
 //!
+//! The feature `host` adds a source on the host's own counters, by Linux's perf events; its system
+//! calls are the only `unsafe` code there is here.
+//!
 //! # A whole vCPU loop
 //!
 //! The guest here is a list of what it does; a real one runs in hardware.
@@ -123,10 +126,11 @@
 //! ```
 
 #![no_std]
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "host"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 extern crate alloc;
-#[cfg(feature = "context")]
+#[cfg(any(feature = "context", feature = "host"))]
 extern crate std;
 
 mod counter;

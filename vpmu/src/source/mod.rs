@@ -40,6 +40,8 @@
 use crate::EventConfig;
 
 pub mod clock;
+#[cfg(feature = "host")]
+pub mod host;
 pub mod script;
 
 /// The source cannot count this event, at least not now.

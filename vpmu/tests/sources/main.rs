@@ -9,4 +9,6 @@ mod clock;
 #[cfg(all(feature = "context", not(any(loom, shuttle))))]
 mod core;
 mod exact;
+#[cfg(feature = "host")]
+mod host;
 mod script;
