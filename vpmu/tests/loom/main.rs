@@ -19,5 +19,6 @@ mod install;
 mod litmus;
 mod offline;
 mod ops;
+mod registers;
 mod swap;
 mod traps;

@@ -36,6 +36,7 @@ mod guest;
 mod host;
 mod open;
 mod pairs;
+mod registers;
 mod search;
 mod small;
 mod storm;
