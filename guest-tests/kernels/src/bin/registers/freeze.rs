@@ -15,12 +15,30 @@ use crate::log::*;
 
 const FREEZE_ON_PMI: u64 = 1 << 12;
 
-/// All counters run; `counter`, which has the PMI, overflows after a short while.
-fn start(counter: Counter, how: PmiDelivery, lvt_mask: u64, debug_control: u64) -> &'static Log {
+/// What a PMI finds.
+#[derive(Clone, Copy, Default)]
+struct Setting {
+    /// IA32_DEBUGCTL.
+    debug_control: u64,
+    /// The LVTPC's mask bit.
+    lvt_mask: u64,
+    /// Whether the handler acknowledges the status.
+    acknowledge: bool,
+}
+
+/// What freezes, and leaves everything as the PMI left it.
+const FREEZES: Setting = Setting {
+    debug_control: FREEZE_ON_PMI,
+    lvt_mask: 0,
+    acknowledge: false,
+};
+
+/// Lets all counters run; `counter`, which has the PMI, overflows after a short while.
+fn start(counter: Counter, how: PmiDelivery, setting: Setting) -> &'static Log {
     let log = prepare(how);
-    log.leave_status.store(true, Relaxed);
-    write(LVTPC, how.lvtpc() | lvt_mask);
-    write(msr::DEBUGCTL, debug_control);
+    log.leave_status.store(!setting.acknowledge, Relaxed);
+    write(LVTPC, how.lvtpc() | setting.lvt_mask);
+    write(msr::DEBUGCTL, setting.debug_control);
     for other in counter::counting().filter(|&other| other != counter) {
         other.start(false);
     }
@@ -41,7 +59,7 @@ fn two() -> impl Iterator<Item = (Counter, PmiDelivery)> {
 
 pub(crate) fn by_control() -> Outcome {
     for (counter, how) in two() {
-        let log = start(counter, how, 0, FREEZE_ON_PMI);
+        let log = start(counter, how, FREEZES);
         just(log, 1)?;
         check_eq!(log.control.load(Relaxed), 0, "GLOBAL_CTRL in the handler");
         check_eq!(log.status.load(Relaxed), counter.bit(), "the status");
@@ -59,7 +77,7 @@ pub(crate) fn by_control() -> Outcome {
 
 pub(crate) fn by_status() -> Outcome {
     for (counter, how) in two() {
-        let log = start(counter, how, 0, FREEZE_ON_PMI);
+        let log = start(counter, how, FREEZES);
         just(log, 1)?;
         let all = model().all_bits();
         let frozen = counter.bit() | CTR_FRZ;
@@ -88,8 +106,11 @@ pub(crate) fn by_status() -> Outcome {
 /// What the handler acknowledges lets the counters go on, and the next PMI freezes again.
 pub(crate) fn thawed_in_the_handler() -> Outcome {
     let counter = Counter::Gp(0);
-    let log = start(counter, PmiDelivery::Vector, 0, FREEZE_ON_PMI);
-    log.leave_status.store(false, Relaxed);
+    let setting = Setting {
+        acknowledge: true,
+        ..FREEZES
+    };
+    let log = start(counter, PmiDelivery::Vector, setting);
     for pmis in 1..=3 {
         wait_for(log, pmis)?;
         counter::counting().try_for_each(moves)?;
@@ -105,7 +126,7 @@ pub(crate) fn thawed_in_the_handler() -> Outcome {
 
 pub(crate) fn not_asked_for() -> Outcome {
     for (counter, how) in two() {
-        let log = start(counter, how, 0, 0);
+        let log = start(counter, how, Setting::default());
         just(log, 1)?;
         let all = model().all_bits();
         check_eq!(log.control.load(Relaxed), all, "GLOBAL_CTRL in the handler");
@@ -117,8 +138,12 @@ pub(crate) fn not_asked_for() -> Outcome {
 }
 
 pub(crate) fn not_when_masked() -> Outcome {
+    let setting = Setting {
+        lvt_mask: LVT_MASKED,
+        ..FREEZES
+    };
     for (counter, how) in two() {
-        let log = start(counter, how, LVT_MASKED, FREEZE_ON_PMI);
+        let log = start(counter, how, setting);
         let came = time::wait_ms(20_000, || counter::status() != 0);
         check!(came, "{counter} has no overflow within 20 s");
         check_eq!(counter::status(), counter.bit(), "the status");
