@@ -56,8 +56,12 @@ impl Counters {
             select: EventSelect(0),
             state: CounterState::Disabled,
         };
+        let mut units = [unit; MAX_SLOTS];
+        for slot in layout.fixed_slots() {
+            units[slot].select = Layout::fixed_select(0, slot);
+        }
         Self {
-            units: [unit; MAX_SLOTS],
+            units,
             vendor: layout.vendor,
             status_bits: layout.status,
             there: layout.slots,
