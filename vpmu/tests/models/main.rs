@@ -29,6 +29,7 @@ mod presence;
 mod rdpmc;
 mod reset;
 mod snapshot;
+mod snapshot_values;
 mod status_set;
 mod traffic;
 mod write_back;
