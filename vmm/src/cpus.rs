@@ -13,6 +13,8 @@
 //! 4. The first end of a run is its end; ending a run sets the goal "stop" for all vCPUs.
 //! 5. No lock is held across a kick, a wait for another thread, or a run.
 //! 6. Every wait for a vCPU has a limit, and passing it names the vCPU and its state.
+//! 7. A thread that waits outside the guest first tends to what others want of its vCPU's PMU, and
+//!    again after each [`Cpus::wake`]: whoever counts on a paused vCPU is answered.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -53,6 +55,8 @@ struct Cpu {
     attention: AtomicBool,
     /// A kick is under way that the thread has not seen to yet.
     kicked: AtomicBool,
+    /// Somebody wants something of the vCPU's PMU: tend to it before waiting.
+    called: AtomicBool,
     kicker: OnceLock<Box<dyn Kick>>,
 }
 
@@ -77,6 +81,7 @@ impl Cpus {
             changed: Condvar::new(),
             attention: AtomicBool::new(true),
             kicked: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             kicker: OnceLock::new(),
         };
         Self {
@@ -178,6 +183,16 @@ impl Cpus {
         }
     }
 
+    /// Makes a vCPU that waits tend to its PMU. One that is in its guest has to be kicked as well.
+    pub(crate) fn wake(&self, id: usize) {
+        let Some(cpu) = self.cpus.get(id) else { return };
+        // Under the lock, as in `wake_all`.
+        let life = cpu.lock();
+        cpu.called.store(true, Ordering::SeqCst);
+        drop(life);
+        cpu.changed.notify_all();
+    }
+
     /// On the vCPU's thread: it can be kicked from now on.
     pub(crate) fn bind(&self, id: usize, kicker: Box<dyn Kick>) {
         // A thread binds once.
@@ -190,13 +205,14 @@ impl Cpus {
     }
 
     /// On the vCPU's thread, after [`expect_kicks`](Self::expect_kicks): whether to enter the guest. Waits
-    /// while the vCPU is paused.
-    pub(crate) fn may_enter(&self, id: usize) -> bool {
+    /// while the vCPU is paused, and calls `tend` meanwhile.
+    pub(crate) fn may_enter(&self, id: usize, mut tend: impl FnMut()) -> bool {
         let cpu = &self.cpus[id];
         if !cpu.attention.load(Ordering::SeqCst) {
             return true;
         }
         let mut life = cpu.lock();
+        cpu.called.store(true, Ordering::SeqCst);
         loop {
             cpu.attention.store(false, Ordering::SeqCst);
             let next = life.next();
@@ -207,26 +223,19 @@ impl Cpus {
                     cpu.attention.store(true, Ordering::SeqCst);
                     return false;
                 }
-                Next::Wait => {
-                    life = cpu
-                        .changed
-                        .wait(life)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
+                Next::Wait => life = cpu.wait(life, &mut tend),
             }
         }
     }
 
-    /// On the vCPU's thread: waits while `busy`, but not past a change of its goal. Whoever
-    /// makes `busy` false calls [`wake_all`](Self::wake_all).
-    pub(crate) fn wait_for(&self, id: usize, busy: impl Fn() -> bool) {
+    /// On the vCPU's thread: waits while `busy`, but not past a change of its goal, and calls
+    /// `tend` meanwhile. Whoever makes `busy` false calls [`wake_all`](Self::wake_all).
+    pub(crate) fn wait_for(&self, id: usize, busy: impl Fn() -> bool, mut tend: impl FnMut()) {
         let cpu = &self.cpus[id];
         let mut life = cpu.lock();
+        cpu.called.store(true, Ordering::SeqCst);
         while busy() && !cpu.attention.load(Ordering::SeqCst) {
-            life = cpu
-                .changed
-                .wait(life)
-                .unwrap_or_else(PoisonError::into_inner);
+            life = cpu.wait(life, &mut tend);
         }
     }
 
@@ -254,6 +263,22 @@ impl Cpu {
         }
     }
 
+    /// Waits for something to look at, or tends to the vCPU's PMU first if that is wanted.
+    fn wait<'a>(
+        &'a self,
+        life: MutexGuard<'a, Life>,
+        tend: &mut impl FnMut(),
+    ) -> MutexGuard<'a, Life> {
+        if self.called.swap(false, Ordering::SeqCst) {
+            drop(life);
+            tend();
+            return self.lock();
+        }
+        self.changed
+            .wait(life)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A thread that panics does not do so with this lock held for longer than one step.
     fn lock(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
@@ -262,10 +287,14 @@ impl Cpu {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
+    use std::sync::{Arc, mpsc};
+    use std::thread;
 
     use super::*;
+
+    /// Long past the moment at which a wake that is not lost has worked.
+    const LONG: Duration = Duration::from_secs(10);
 
     #[test]
     fn a_wait_that_takes_too_long_names_the_vcpu_and_its_state() {
@@ -279,6 +308,41 @@ mod tests {
         );
         cpus.finish(1);
         assert_eq!(cpus.wait_all(Goal::Stop, Duration::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn a_paused_vcpu_tends_to_its_pmu_before_it_waits_and_at_each_wake() {
+        let cpus = Cpus::new(1);
+        let (tended, tends) = mpsc::channel();
+        thread::scope(|threads| {
+            let vcpu = threads.spawn(|| cpus.may_enter(0, || tended.send(()).unwrap()));
+            for _ in 0..3 {
+                tends.recv_timeout(LONG).unwrap();
+                cpus.wake(0);
+            }
+            tends.recv_timeout(LONG).unwrap();
+            cpus.ask_all(Goal::Run);
+            assert!(vcpu.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_vcpu_that_waits_for_room_tends_to_its_pmu_too() {
+        let cpus = Cpus::new(1);
+        cpus.ask_all(Goal::Run);
+        assert!(cpus.may_enter(0, || ()));
+        let full = AtomicBool::new(true);
+        let (tended, tends) = mpsc::channel();
+        let busy = || full.load(Ordering::SeqCst);
+        let waits = || cpus.wait_for(0, busy, || tended.send(()).unwrap());
+        thread::scope(|threads| {
+            threads.spawn(waits);
+            tends.recv_timeout(LONG).unwrap();
+            cpus.wake(0);
+            tends.recv_timeout(LONG).unwrap();
+            full.store(false, Ordering::SeqCst);
+            cpus.wake_all();
+        });
     }
 
     #[test]

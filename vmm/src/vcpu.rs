@@ -39,6 +39,10 @@ pub(crate) trait Vcpu {
     /// What others make it leave the guest with.
     fn kicker(&self) -> Box<dyn Kick>;
 
+    /// Does what other threads want of its PMU, while it stays out of the guest. Who wants something
+    /// from here on wakes it ([`Cpus::wake`]).
+    fn tend(&mut self);
+
     /// Forgets earlier kicks; later ones make the next [`run`](Self::run) return.
     fn forget_kicks(&mut self);
 
@@ -51,7 +55,7 @@ pub(crate) trait Vcpu {
 
 /// What all threads of a VM share.
 pub(crate) struct Shared {
-    pub(crate) cpus: Cpus,
+    pub(crate) cpus: Arc<Cpus>,
     pub(crate) ports: PioBus,
     pub(crate) exit: ExitLatch,
     pub(crate) console: Console,
@@ -114,7 +118,7 @@ pub(crate) fn thread_main(shared: &Arc<Shared>, vcpu: u32, new: Box<dyn NewVcpu>
         // In this order, or a request between the two would be missed: see `cpus`.
         cpu.forget_kicks();
         shared.cpus.expect_kicks(id);
-        if !shared.cpus.may_enter(id) {
+        if !shared.cpus.may_enter(id, || cpu.tend()) {
             break;
         }
         match cpu.run(&shared.ports) {
@@ -123,7 +127,8 @@ pub(crate) fn thread_main(shared: &Arc<Shared>, vcpu: u32, new: Box<dyn NewVcpu>
                 if let Some(code) = shared.exit.code() {
                     shared.end(Exit::guest(code));
                 }
-                shared.cpus.wait_for(id, || shared.console.is_full());
+                let busy = || shared.console.is_full();
+                shared.cpus.wait_for(id, busy, || cpu.tend());
             }
             Ok(Step::End(exit)) => shared.end(exit.on_vcpu(vcpu)),
             Err(error) => fail(error),

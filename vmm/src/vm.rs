@@ -283,7 +283,9 @@ impl VmBuilder {
             Some(reason) if self.pmu_required => return Err(KvmError::NoPmu { reason }.into()),
             refused => (None, refused),
         };
+        let cpus = Arc::new(Cpus::new(self.vcpus as usize));
         let machine = kvm::Machine::new(&kvm::Config {
+            cpus: Arc::clone(&cpus),
             ram,
             boot,
             vcpus: self.vcpus,
@@ -293,7 +295,7 @@ impl VmBuilder {
         machine.connect_interrupt(&com1_line, ComPort::COM1_IRQ)?;
         let progress = eventfd()?;
         let shared = Shared {
-            cpus: Cpus::new(self.vcpus as usize),
+            cpus,
             ports,
             exit,
             console,

@@ -5,49 +5,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use kvm_bindings::{kvm_regs, kvm_userspace_memory_region};
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use kvm_ioctls::VcpuExit;
 use vpmu_kvm::kick::{self, Kicker};
 use vpmu_kvm::{Error, Exit, run_plain};
 
-const CODE: u64 = 0x1000;
+mod real_mode;
 
-/// A guest in real mode. Fields are dropped in order: the memory outlives the VM that maps it.
-struct Guest {
-    vcpu: VcpuFd,
-    _vm: VmFd,
-    _memory: GuestMemoryMmap,
-}
-
-fn guest(code: &[u8]) -> Guest {
-    let vm = Kvm::new().unwrap().create_vm().unwrap();
-    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1_0000)]).unwrap();
-    memory.write_slice(code, GuestAddress(CODE)).unwrap();
-    let region = kvm_userspace_memory_region {
-        memory_size: 0x1_0000,
-        userspace_addr: memory.get_host_address(GuestAddress(0)).unwrap().addr() as u64,
-        ..Default::default()
-    };
-    // SAFETY: the region is mapped for as long as the guest lives.
-    unsafe { vm.set_user_memory_region(region) }.unwrap();
-    let vcpu = vm.create_vcpu(0).unwrap();
-    let mut sregs = vcpu.get_sregs().unwrap();
-    (sregs.cs.base, sregs.cs.selector) = (0, 0);
-    vcpu.set_sregs(&sregs).unwrap();
-    vcpu.set_regs(&kvm_regs {
-        rip: CODE,
-        rflags: 2,
-        ..Default::default()
-    })
-    .unwrap();
-    kick::install().unwrap();
-    Guest {
-        vcpu,
-        _vm: vm,
-        _memory: memory,
-    }
-}
+use real_mode::{SPIN, guest};
 
 /// Ends a guest that nothing else ends, after a while, and says that it had to.
 struct Rescue {
@@ -81,8 +45,6 @@ impl Rescue {
 /// Long past the moment at which a kick that is not lost has worked.
 const LONG: Duration = Duration::from_secs(10);
 
-/// `jmp .`
-const SPIN: &[u8] = &[0xeb, 0xfe];
 /// `out 0x10, al` twice.
 const OUTS: &[u8] = &[0xe6, 0x10, 0xe6, 0x10, 0xeb, 0xfe];
 

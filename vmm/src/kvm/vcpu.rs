@@ -12,10 +12,13 @@ use kvm_bindings::{
     KVM_SYSTEM_EVENT_SHUTDOWN,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
+use vcpu_call::VcpuId;
 use vm_memory::{Bytes, GuestAddress};
 use vpmu::{Nanos, PmuModel};
 use vpmu_kvm::kick::{self, KickGuard, Kicker};
-use vpmu_kvm::{GuestMemory, Handled, PmuOptions, VcpuPmuKvm, run_plain, thread_cpu_ns};
+use vpmu_kvm::{
+    CoreSource, GuestMemory, Handled, PerfCore, PmuOptions, VcpuPmuKvm, run_plain, thread_cpu_ns,
+};
 
 use super::error::{KvmError, REPORT, call};
 use super::exits::{ExitCounts, Kind};
@@ -31,7 +34,14 @@ pub(super) struct NewKvmVcpu {
     pub(super) vm: Arc<VmFd>,
     pub(super) ram: GuestRam,
     pub(super) id: u32,
-    pub(super) pmu: Option<PmuModel>,
+    pub(super) pmu: Option<PmuPlan>,
+}
+
+/// What a vCPU's PMU is to be: the same for all of a VM.
+#[derive(Clone)]
+pub(super) struct PmuPlan {
+    pub(super) model: PmuModel,
+    pub(super) core: Arc<PerfCore>,
     pub(super) min_rearm: Option<Duration>,
 }
 
@@ -43,21 +53,21 @@ impl NewVcpu for NewKvmVcpu {
             ram,
             id,
             pmu,
-            min_rearm,
         } = *self;
         let guard = kick::bind(&mut vcpu)?;
         let pmu = match pmu {
             None => None,
-            Some(model) => {
+            Some(plan) => {
                 let tsc_khz = vcpu
                     .get_tsc_khz()
                     .map_err(call("KVM_GET_TSC_KHZ", REPORT))?;
-                let mut options = PmuOptions::new(model, tsc_khz, id);
-                if let Some(interval) = min_rearm {
+                let mut options = PmuOptions::new(plan.model, tsc_khz, id);
+                if let Some(interval) = plan.min_rearm {
                     let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
                     options.min_rearm = Nanos(nanos);
                 }
-                Some(VcpuPmuKvm::new(vm, &guard, &options)?)
+                let source = plan.core.bind(VcpuId(id), &guard, tsc_khz)?;
+                Some(VcpuPmuKvm::with_source(vm, &guard, &options, source)?)
             }
         };
         Ok(Box::new(KvmVcpu {
@@ -75,7 +85,7 @@ impl NewVcpu for NewKvmVcpu {
 
 /// A vCPU on its thread. The guard comes before the vCPU: it points into its `kvm_run` page.
 struct KvmVcpu {
-    pmu: Option<VcpuPmuKvm>,
+    pmu: Option<VcpuPmuKvm<CoreSource>>,
     guard: KickGuard,
     vcpu: VcpuFd,
     ram: Ram,
@@ -89,6 +99,12 @@ struct KvmVcpu {
 impl Vcpu for KvmVcpu {
     fn kicker(&self) -> Box<dyn Kick> {
         Box::new(KvmKick(self.guard.kicker()))
+    }
+
+    fn tend(&mut self) {
+        if let Some(pmu) = &mut self.pmu {
+            pmu.tend();
+        }
     }
 
     fn forget_kicks(&mut self) {

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VmFd};
+use vcpu_call::VcpuId;
 use vmm_sys_util::eventfd::EventFd;
 use vpmu::PmuModel;
+use vpmu_kvm::PerfCore;
 
 use super::cpuid::Topology;
 use super::error::{KvmError, REPORT, call};
-use super::vcpu::NewKvmVcpu;
+use super::vcpu::{NewKvmVcpu, PmuPlan};
 use super::{host, registers};
 use crate::boot::BootState;
+use crate::cpus::Cpus;
 use crate::memory::GuestRam;
 use crate::vcpu::NewVcpu;
 
@@ -23,6 +26,8 @@ const IDENTITY_MAP_ADDRESS: u64 = 0xfffb_c000;
 
 /// What a VM is made of.
 pub(crate) struct Config {
+    /// Where its vCPUs wait when they are not in their guest.
+    pub(crate) cpus: Arc<Cpus>,
     pub(crate) ram: GuestRam,
     pub(crate) boot: BootState,
     pub(crate) vcpus: u32,
@@ -76,6 +81,7 @@ impl Machine {
             vcpus: config.vcpus,
             tsc_deadline: kvm.check_extension(Cap::TscDeadlineTimer),
         };
+        let pmu = config.pmu.map(|model| PmuPlan::new(model, config));
         for id in 0..config.vcpus {
             let vcpu = self.vm.create_vcpu(id.into()).map_err(call(
                 "KVM_CREATE_VCPU",
@@ -93,11 +99,22 @@ impl Machine {
                 vm: Arc::clone(&self.vm),
                 ram: config.ram.clone(),
                 id,
-                pmu: config.pmu,
-                min_rearm: config.min_rearm,
+                pmu: pmu.clone(),
             }));
         }
         Ok(())
+    }
+}
+
+impl PmuPlan {
+    fn new(model: PmuModel, config: &Config) -> Self {
+        let cpus = Arc::clone(&config.cpus);
+        let wake = move |vcpu: VcpuId| cpus.wake(vcpu.index());
+        Self {
+            model,
+            core: Arc::new(PerfCore::with_wake(config.vcpus, wake)),
+            min_rearm: config.min_rearm,
+        }
     }
 }
 

@@ -63,6 +63,8 @@ impl Vcpu for Pretended {
         Box::new(self.signal.clone())
     }
 
+    fn tend(&mut self) {}
+
     fn forget_kicks(&mut self) {
         if let Guest::KickedAsItForgets(vm) = &self.guest
             && let Some(vm) = vm.get().and_then(Weak::upgrade)
@@ -128,7 +130,7 @@ fn machine(guests: impl IntoIterator<Item = Guest>, serial: Box<dyn Write + Send
             })
         })
         .collect();
-    let cpus = Cpus::new(vcpus.len());
+    let cpus = Arc::new(Cpus::new(vcpus.len()));
     let shared = Shared {
         cpus,
         ports,
