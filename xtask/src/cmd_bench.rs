@@ -44,7 +44,7 @@ pub(crate) struct BenchArgs {
 /// What can be measured alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Half {
-    /// The perf core, on this host.
+    /// The perf core and the registers that stand on it, on this host.
     Core,
     /// The PMU, in guests.
     Pmu,

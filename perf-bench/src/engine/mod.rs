@@ -2,6 +2,7 @@
 //! The perf core, set up as a VMM would: the host's clock, nobody who watches its steps, and a
 //! source that costs next to nothing, so that the figures are the core's own.
 
+mod guest;
 mod overflowing;
 mod switching;
 
@@ -17,6 +18,7 @@ use vpmu::{EventConfig, EventSelect, Nanos};
 
 use crate::measure::Failure;
 
+pub use guest::Guest;
 pub use overflowing::Overflowing;
 pub use switching::Switching;
 

@@ -3,6 +3,7 @@
 
 mod events;
 mod kicks;
+mod registers;
 mod running;
 mod scale;
 mod switches;
@@ -121,6 +122,38 @@ pub const ALL: &[Bench] = &[
     Bench {
         name: "scale-vcpus",
         run: scale::vcpus,
+    },
+    Bench {
+        name: "rdmsr",
+        run: registers::rdmsr,
+    },
+    Bench {
+        name: "rdmsr-bare",
+        run: registers::rdmsr_bare,
+    },
+    Bench {
+        name: "wrmsr-counter",
+        run: registers::wrmsr_counter,
+    },
+    Bench {
+        name: "wrmsr-counter-bare",
+        run: registers::wrmsr_counter_bare,
+    },
+    Bench {
+        name: "wrmsr-select",
+        run: registers::wrmsr_select,
+    },
+    Bench {
+        name: "wrmsr-select-bare",
+        run: registers::wrmsr_select_bare,
+    },
+    Bench {
+        name: "entry-exit",
+        run: registers::entry_exit,
+    },
+    Bench {
+        name: "entry-exit-bare",
+        run: registers::entry_exit_bare,
     },
 ];
 

@@ -3,6 +3,7 @@
 
 mod allocator;
 mod engine;
+mod registers;
 
 use std::hint::black_box;
 use std::thread;
