@@ -2,7 +2,7 @@
 //! P03: the event selects and their reserved bits.
 
 use vpmu::msr::IA32_PERFEVTSEL0;
-use vpmu::{Event, EventSelect, MsrWrite};
+use vpmu::{Event, EventSelect, MsrWrite, PmuModel};
 
 use crate::rig::{CYCLES, Rig};
 
@@ -24,6 +24,27 @@ fn p03_each_bit_is_accepted_or_reserved() {
             "bit {bit}"
         );
         assert_eq!(rig.read(IA32_PERFEVTSEL0.nth(1)), read, "bit {bit}");
+    }
+}
+
+#[test]
+fn p03_any_thread_is_there_in_versions_3_and_4() {
+    for (model, there) in [
+        (PmuModel::INTEL_V1, false),
+        (PmuModel::INTEL_V2, false),
+        (PmuModel::INTEL_V3, true),
+        (PmuModel::INTEL_V4, true),
+        (PmuModel::INTEL_V5, false),
+    ] {
+        let mut rig = Rig::of(model);
+        let select = CYCLES | EventSelect::ANY_THREAD;
+        if there {
+            rig.select(0, select);
+            let config = rig.pmu.source().running(0).expect("it runs");
+            assert!(config.any_thread, "{model}");
+        } else {
+            rig.refuse(IA32_PERFEVTSEL0, select);
+        }
     }
 }
 

@@ -40,6 +40,25 @@ fn p22_each_counts_its_event() {
 }
 
 #[test]
+fn p22_each_level_and_any_thread_by_its_bit() {
+    for (field, [os, usr, any_thread]) in [
+        (0x1, [true, false, false]),
+        (0x2, [false, true, false]),
+        (0x3, [true, true, false]),
+        (0x7, [true, true, true]),
+    ] {
+        let mut rig = Rig::of(PmuModel::INTEL_V3);
+        rig.control(1 << 34);
+        rig.write(IA32_FIXED_CTR_CTRL, field << 8);
+        let config = rig.pmu.source().running(10).expect("it runs");
+        assert_eq!(
+            [config.os, config.usr, config.any_thread],
+            [os, usr, any_thread]
+        );
+    }
+}
+
+#[test]
 fn p22_writes_take_the_whole_width_and_no_more() {
     let mut rig = Rig::of(PmuModel::INTEL_V2);
     for value in [0, 0x8000_0000, 0x1234_5678_9ABC, TOP] {

@@ -59,6 +59,16 @@ fn p36_a_round_trip_loses_nothing() {
 }
 
 #[test]
+fn p36_a_restored_asking_asks() {
+    let mut there = Rig::of(MODEL);
+    there.select(1, CYCLES_INT);
+    there.write(IA32_PERF_GLOBAL_STATUS_SET, 0b10);
+    let mut here = restored(&there.pmu.snapshot(Nanos(0)), Nanos(0));
+    assert_eq!(here.enter().pmi, Some(PmiOutcome::Nmi));
+    assert_eq!(here.enter().pmi, None);
+}
+
+#[test]
 fn p36_what_ran_before_is_stopped() {
     let snapshot = Rig::of(MODEL).pmu.snapshot(Nanos(0));
     let mut rig = busy();
