@@ -12,8 +12,10 @@ mod cpus;
 mod kvm;
 mod life;
 mod memory;
+mod pmu;
 mod report;
 mod running;
+mod select;
 mod vcpu;
 mod vm;
 
@@ -22,6 +24,9 @@ pub use cpus::Stuck;
 pub use kvm::{KvmError, probe};
 pub use life::VcpuState;
 pub use memory::MemoryError;
-pub use report::{CounterReport, Exit, ExitReason, PmuSummary, RunReport, SkidReport, VcpuReport};
+pub use report::{
+    CounterReport, Exit, ExitReason, PmuSummary, RunReport, SelectReport, SelectsReport,
+    SkidReport, VcpuReport,
+};
 pub use running::{RunningVm, Stopper};
 pub use vm::{Vm, VmBuilder, VmError};

@@ -6,6 +6,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+mod pmu;
+
+pub use pmu::{CounterReport, PmuSummary, SelectReport, SelectsReport, SkidReport};
+
 /// Everything known about a run that has ended.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -20,16 +24,6 @@ pub struct RunReport {
     pub vcpus: Vec<VcpuReport>,
     /// How the run ended.
     pub exit: Exit,
-}
-
-/// The PMU that the guest found.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct PmuSummary {
-    /// The model's name, as on the command line.
-    pub model: &'static str,
-    /// Where the counts come from; modelled, not measured, says so.
-    pub source: &'static str,
 }
 
 /// How a run ended.
@@ -169,32 +163,10 @@ pub struct VcpuReport {
     pub skid: SkidReport,
     /// One entry a counter.
     pub counters: Vec<CounterReport>,
-    /// Event selects the guest enabled that cannot be counted here, as raw values.
-    pub unsupported_selects: Vec<u64>,
-}
-
-/// How late overflow interrupts were, in the events counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct SkidReport {
-    /// Overflows measured.
-    pub count: u64,
-    /// The worst; None without any.
-    pub max_cycles: Option<u64>,
-    /// The mean; None without any.
-    pub mean_cycles: Option<u64>,
-}
-
-/// What one counter did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct CounterReport {
-    /// The counter's number, as RDPMC takes it.
-    pub index: usize,
-    /// Events counted in all, whatever the guest wrote into the counter in between.
-    pub counted: u64,
-    /// How often it overflowed.
-    pub overflows: u64,
+    /// What the guest enabled that cannot be counted here.
+    pub not_counted: SelectsReport,
+    /// What the guest enabled that the event filter refuses.
+    pub filtered: SelectsReport,
 }
 
 #[cfg(test)]
@@ -215,18 +187,25 @@ mod tests {
                 mean_cycles: Some(4),
             },
             counters: vec![CounterReport {
-                index: 0,
+                name: "PMC0".to_owned(),
                 counted: 7,
                 overflows: 3,
             }],
-            unsupported_selects: vec![0x43_00c0],
+            not_counted: SelectsReport {
+                selects: vec![SelectReport {
+                    select: 0x3_00c0,
+                    event: "Instruction Retired".to_owned(),
+                }],
+                more: false,
+            },
             ..VcpuReport::default()
         };
         RunReport {
             accel: "kvm",
             pmu: Some(PmuSummary {
-                model: "intel-v2",
+                model: "intel-v2,fixed=0".to_owned(),
                 source: "clock",
+                warning: None,
             }),
             wall_time_ns: 11,
             vcpus: vec![VcpuReport::default(), vcpu],
@@ -238,7 +217,10 @@ mod tests {
     fn the_document_has_the_keys_that_others_rely_on() {
         let value = serde_json::to_value(report()).unwrap();
         assert_eq!(value["accel"], "kvm");
-        assert_eq!(value["pmu"]["model"], "intel-v2");
+        assert_eq!(
+            value["pmu"],
+            json!({ "model": "intel-v2,fixed=0", "source": "clock", "warning": null })
+        );
         assert_eq!(
             value["exit"],
             json!({ "reason": "guest-exit", "code": 300, "vcpu": null, "message": null })
@@ -255,8 +237,14 @@ mod tests {
         );
         assert_eq!(
             vcpu["counters"],
-            json!([{ "index": 0, "counted": 7, "overflows": 3 }])
+            json!([{ "name": "PMC0", "counted": 7, "overflows": 3 }])
         );
+        let select = json!({ "select": 0x3_00c0, "event": "Instruction Retired" });
+        assert_eq!(
+            vcpu["not_counted"],
+            json!({ "selects": [select], "more": false })
+        );
+        assert_eq!(vcpu["filtered"], json!({ "selects": [], "more": false }));
         // What was not measured is no number.
         assert_eq!(value["vcpus"][0]["guest_time_ns"], Value::Null);
         assert_eq!(value["vcpus"][0]["skid"]["mean_cycles"], Value::Null);

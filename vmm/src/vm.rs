@@ -18,6 +18,7 @@ use crate::console::Console;
 use crate::cpus::{Cpus, Stuck};
 use crate::kvm::{self, KvmError};
 use crate::memory::{GuestRam, MemoryError};
+use crate::pmu::{self, PmuChoice};
 use crate::report::PmuSummary;
 use crate::running::RunningVm;
 use crate::vcpu::{NewVcpu, Shared};
@@ -113,7 +114,7 @@ enum Kernel {
 pub struct VmBuilder {
     memory: u64,
     vcpus: u32,
-    pmu: Option<PmuModel>,
+    pmu: PmuChoice,
     pmu_required: bool,
     min_rearm: Option<Duration>,
     kernel: Option<Kernel>,
@@ -139,7 +140,7 @@ impl Default for VmBuilder {
         Self {
             memory: 128 << 20,
             vcpus: 1,
-            pmu: Some(PmuModel::INTEL_V2),
+            pmu: PmuChoice::default(),
             pmu_required: true,
             min_rearm: None,
             kernel: None,
@@ -152,7 +153,7 @@ impl Default for VmBuilder {
 }
 
 impl VmBuilder {
-    /// One vCPU, 128 MiB, the `intel-v2` PMU, serial output dropped, no kernel.
+    /// One vCPU, 128 MiB, the usual PMU of the host CPU's vendor, serial output dropped, no kernel.
     pub fn new() -> Self {
         Self::default()
     }
@@ -173,20 +174,22 @@ impl VmBuilder {
         }
     }
 
-    /// Which PMU the guest finds, if any. Where the host cannot offer it, there is no VM.
+    /// Which PMU the guest finds, if any; without a call it is `amd-v2` on an AMD CPU and
+    /// `intel-v2` on others. Where the host cannot offer it, there is no VM.
+    ///
+    /// A model of another vendor than the host CPU's brings a CPU of that vendor, since drivers go by
+    /// it; [`Vm::pmu_warning`] says what that implies. What the source of counts cannot count is
+    /// not advertised, where the model has a way to say so.
     pub fn pmu(self, model: Option<PmuModel>) -> Self {
         Self {
-            pmu: model,
-            pmu_required: true,
+            pmu: model.map_or(PmuChoice::Nothing, PmuChoice::Model),
             ..self
         }
     }
 
-    /// Which PMU the guest finds where the host can offer it. Elsewhere it finds none, and
-    /// [`Vm::pmu_refused`] says why.
-    pub fn pmu_if_offered(self, model: PmuModel) -> Self {
+    /// Where the host cannot offer the PMU, the guest finds none, and [`Vm::pmu_refused`] says why.
+    pub fn pmu_if_offered(self) -> Self {
         Self {
-            pmu: Some(model),
             pmu_required: false,
             ..self
         }
@@ -278,8 +281,10 @@ impl VmBuilder {
             ports.insert(range, device)?;
         }
         // What costs the host most comes last.
-        let (pmu, pmu_refused) = match kvm::refuses(self.pmu)? {
-            None => (self.pmu, None),
+        let host = kvm::host_vendor();
+        let pmu = self.pmu.on(host, kvm::usual_model);
+        let (pmu, pmu_refused) = match kvm::refuses(pmu)? {
+            None => (pmu.map(|model| model.advertising(kvm::counts)), None),
             Some(reason) if self.pmu_required => return Err(KvmError::NoPmu { reason }.into()),
             refused => (None, refused),
         };
@@ -308,8 +313,9 @@ impl VmBuilder {
             obey_limit: self.obey_limit,
             accel: kvm::NAME,
             pmu: pmu.map(|model| PmuSummary {
-                model: model.name(),
+                model: model.to_string(),
                 source: kvm::PMU_SOURCE,
+                warning: pmu::implies(model, host),
             }),
             pmu_refused,
         })
@@ -388,10 +394,16 @@ impl fmt::Debug for Vm {
 }
 
 impl Vm {
-    /// Why the host cannot offer the PMU that was asked for with
-    /// [`VmBuilder::pmu_if_offered`]; None if it can.
+    /// Why the host cannot offer the PMU and the guest finds none, as
+    /// [`VmBuilder::pmu_if_offered`] allows; None if it can.
     pub fn pmu_refused(&self) -> Option<&str> {
         self.pmu_refused.as_deref()
+    }
+
+    /// What the guest's PMU implies because it is of another vendor than the host's CPU, in one line
+    /// for the user; None if it is not.
+    pub fn pmu_warning(&self) -> Option<&str> {
+        self.pmu.as_ref()?.warning.as_deref()
     }
 
     /// Starts one thread a vCPU and lets the guest run.

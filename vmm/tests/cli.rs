@@ -44,6 +44,8 @@ fn every_command_has_help() {
         &["--help"][..],
         &["run", "--help"],
         &["doctor", "--help"],
+        &["pmu", "--help"],
+        &["pmu", "list", "--help"],
         &["--version"],
     ] {
         let output = perfvisor(args);
@@ -79,6 +81,57 @@ fn run_explains_every_option_and_exit_code() {
         "143",
     ] {
         assert!(help.contains(word), "{word} is not in {help}");
+    }
+}
+
+#[test]
+fn every_pmu_model_is_listed_without_kvm() {
+    let list = perfvisor(&["pmu", "list"]);
+    assert_eq!(list.status.code(), Some(0));
+    assert!(list.stderr.is_empty());
+    let text = String::from_utf8(list.stdout).unwrap();
+    for model in vpmu::PmuModel::ALL {
+        let row = format!(" {} ", model.name());
+        assert_eq!(text.matches(&row).count(), 1, "{model} in {text}");
+    }
+    assert!(text.contains("Source clock: cycles are modelled"), "{text}");
+
+    let list = perfvisor(&["pmu", "list", "--json"]);
+    let value: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    let names = value["models"].as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|model| model["name"].as_str().unwrap()).collect();
+    let all: Vec<_> = vpmu::PmuModel::ALL
+        .iter()
+        .map(vpmu::PmuModel::name)
+        .collect();
+    assert_eq!(names, all);
+    assert!(all.contains(&value["default"].as_str().unwrap()));
+}
+
+#[test]
+fn a_model_that_cannot_be_is_refused_and_says_why() {
+    for (model, why) in [
+        ("amd-v9", "Unknown PMU model (known: amd-k7"),
+        (
+            "amd-v2,counters=9",
+            "amd-v2 has 1 to 6 general-purpose counters, not 9",
+        ),
+        (
+            "intel-v1,fixed=1",
+            "intel-v1 has 0 to 0 fixed-function counters, not 1",
+        ),
+        (
+            "intel-v2,width=64",
+            "intel-v2 has counters of 32 to 63 bits, not 64",
+        ),
+        (
+            "amd-core,full-width=on",
+            "amd-core has no full-width writes",
+        ),
+        ("intel-v2,counters", "NAME[,counters=N]"),
+    ] {
+        let line = refused(&["run", "--kernel", "k", "--pmu", model]);
+        assert!(line.contains(why), "{model}: {line}");
     }
 }
 

@@ -20,7 +20,7 @@ const AS_PERFVISOR: &str = "--as-perfvisor";
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 8] = [
+const TESTS: [Test; 10] = [
     (
         "the_guests_code_and_output_come_out",
         the_guests_code_and_output_come_out,
@@ -28,6 +28,14 @@ const TESTS: [Test; 8] = [
     (
         "the_report_is_one_json_document",
         the_report_is_one_json_document,
+    ),
+    (
+        "without_a_choice_the_pmu_is_the_host_vendors",
+        without_a_choice_the_pmu_is_the_host_vendors,
+    ),
+    (
+        "another_vendors_pmu_is_warned_of_in_one_line",
+        another_vendors_pmu_is_warned_of_in_one_line,
     ),
     (
         "serial_output_can_go_to_a_file",
@@ -96,11 +104,16 @@ fn perfvisor() -> Command {
 
 /// `perfvisor run` of a kernel with this code and no PMU; there is a limit on each run.
 fn run(code: &[u8], args: &[&str]) -> Command {
+    run_with_pmu(code, &[&["--pmu", "none"], args].concat())
+}
+
+/// The same with the PMU that the arguments ask for.
+fn run_with_pmu(code: &[u8], args: &[&str]) -> Command {
     let kernel = directory().join("kernel");
     fs::write(&kernel, elf(code)).unwrap();
     let mut command = perfvisor();
     command
-        .args(["run", "--pmu", "none", "--memory", "4M", "--kernel"])
+        .args(["run", "--memory", "4M", "--kernel"])
         .arg(kernel)
         .args(args);
     if !args.contains(&"--timeout") {
@@ -114,11 +127,16 @@ fn run(code: &[u8], args: &[&str]) -> Command {
 }
 
 fn ended(code: &[u8], args: &[&str]) -> (Option<i32>, String, String) {
+    outcome(run(code, args))
+}
+
+/// Exit code, stdout and stderr.
+fn outcome(mut command: Command) -> (Option<i32>, String, String) {
     let Output {
         status,
         stdout,
         stderr,
-    } = run(code, args).output().unwrap();
+    } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
@@ -154,6 +172,48 @@ fn the_report_is_one_json_document() {
         assert!(vcpu["exits"].is_object());
     }
     assert_eq!(vcpus[0]["exits"]["io-out"], 8);
+}
+
+fn without_a_choice_the_pmu_is_the_host_vendors() {
+    let output = perfvisor().args(["doctor", "--json"]).output().unwrap();
+    let doctor: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let default = doctor["pmu"]["default"].as_str().unwrap();
+    let (status, stdout, stderr) = outcome(run_with_pmu(&exit(3), &["--json"]));
+    assert_eq!((status, stderr.as_str()), (Some(3), ""));
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report["pmu"]["model"], default);
+    assert_eq!(report["pmu"]["warning"], Value::Null);
+    let amd = doctor["vendor"] == "AuthenticAMD";
+    assert_eq!(default, if amd { "amd-v2" } else { "intel-v2" });
+}
+
+fn another_vendors_pmu_is_warned_of_in_one_line() {
+    let output = perfvisor()
+        .args(["pmu", "list", "--json"])
+        .output()
+        .unwrap();
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for model in list["models"].as_array().unwrap() {
+        let name = model["name"].as_str().unwrap();
+        let args = ["--pmu", name, "--json"];
+        let (status, stdout, stderr) = outcome(run_with_pmu(&exit(3), &args));
+        assert_eq!(status, Some(3), "{name}: {stderr}");
+        let report: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(report["pmu"]["model"], name);
+        if model["vendor"] == list["host_vendor"] {
+            assert_eq!(stderr, "", "{name}");
+        } else {
+            assert!(
+                stderr.starts_with(&format!("perfvisor: The PMU {name} is ")),
+                "{stderr}"
+            );
+            assert!(
+                stderr.contains("mitigations") && stderr.contains("hypercalls"),
+                "{stderr}"
+            );
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        }
+    }
 }
 
 fn serial_output_can_go_to_a_file() {
@@ -257,4 +317,6 @@ fn the_doctors_status_is_its_verdict() {
     let offered = report["pmu"]["offered"].as_bool().unwrap();
     assert_eq!(output.status.code(), Some(if offered { 0 } else { 123 }));
     assert!(report["pmu"]["reason"].is_string());
+    let models = report["pmu"]["models"].as_array().unwrap();
+    assert_eq!(models.contains(&report["pmu"]["default"]), offered);
 }

@@ -10,7 +10,8 @@ use crate::error::{Error, REPORT, kvm};
 
 mod vendor;
 
-pub use vendor::{default_model, vendor_named, vendor_of};
+pub(crate) use vendor::host_name;
+pub use vendor::{default_model, host_vendor, vendor_named, vendor_of};
 
 /// Architectural performance monitoring (Intel SDM vol. 2A, CPUID; vol. 3B, 20.2).
 const LEAF_PERFMON: u32 = 0xa;

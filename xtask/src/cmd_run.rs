@@ -17,8 +17,9 @@ use crate::kernels;
 use crate::machine::Machine;
 use crate::workspace;
 
-/// Options of `perfvisor run` and what they are without another word.
-const DEFAULTS: [(&str, &str); 2] = [("--cpus", "boot=2"), ("--pmu", "intel-v2")];
+/// Options of `perfvisor run` and what they are without another word. The sample is written for
+/// Intel's registers, whatever the host's CPU is, and has no use for fixed-function counters.
+const DEFAULTS: [(&str, &str); 2] = [("--cpus", "boot=2"), ("--pmu", "intel-v2,fixed=0")];
 
 /// Build perfvisor and run the sample guest: two vCPUs that count, and sample by overflow PMIs.
 ///

@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
+use vpmu::{PmuModel, Vendor};
+use vpmu_kvm::cpuid::vendor_named;
 use vpmu_kvm::probe::{Access, HostReport};
 
 use super::Failure;
@@ -62,7 +64,7 @@ fn to_json(value: &impl serde::Serialize) -> Result<String, Failure> {
 
 fn no_kvm_json(reason: &str, remedy: Option<&str>) -> Result<String, Failure> {
     to_json(&json!({
-        "pmu": { "offered": false, "models": [], "reason": reason, "remedies": Vec::from_iter(remedy) }
+        "pmu": { "offered": false, "models": [], "default": null, "reason": reason, "remedies": Vec::from_iter(remedy) }
     }))
 }
 
@@ -136,14 +138,43 @@ fn render(host: &HostReport) -> String {
         let _ = writeln!(text, "  {works}  {}", check.name);
     }
     let offer = &host.pmu;
-    let _ = if offer.offered {
-        writeln!(text, "PMU: offered ({})", offer.models.join(", "))
+    let verdict = if offer.offered {
+        "offered"
     } else {
-        writeln!(text, "PMU: not offered")
+        "not offered"
     };
-    let _ = writeln!(text, "  {}", offer.reason);
+    let _ = writeln!(text, "PMU: {verdict}\n  {}", offer.reason);
+    let host_vendor = vendor_named(&host.vendor.0);
+    text.push_str(&models(&offer.models, offer.default, host_vendor));
     for remedy in &offer.remedies {
         let _ = writeln!(text, "  What to do: {remedy}");
+    }
+    text
+}
+
+/// The models on offer, the host's own vendor's first.
+fn models(names: &[&str], default: Option<&str>, host: Vendor) -> String {
+    let own = |name: &&str| {
+        let model: Result<PmuModel, _> = name.parse();
+        model.is_ok_and(|model| model.vendor() == host)
+    };
+    let (own, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| own(name));
+    let told = own.iter().map(|name| match default {
+        Some(default) if default == *name => format!("{name} (the default)"),
+        _ => (*name).to_owned(),
+    });
+    let own = told.collect::<Vec<_>>().join(", ");
+    let mut text = String::new();
+    for (what, list) in [
+        ("Of this CPU's vendor", own),
+        (
+            "With a CPU of the other vendor, on request",
+            others.join(", "),
+        ),
+    ] {
+        if !list.is_empty() {
+            let _ = writeln!(text, "  {what}: {list}");
+        }
     }
     text
 }
@@ -159,5 +190,19 @@ mod tests {
         assert_eq!(value["pmu"]["offered"], false);
         assert_eq!(value["pmu"]["reason"], "There is no KVM");
         assert_eq!(value["pmu"]["remedies"], json!(["Get one"]));
+    }
+
+    #[test]
+    fn models_are_told_by_vendor_with_the_default() {
+        let names = PmuModel::ALL.iter().map(PmuModel::name).collect::<Vec<_>>();
+        assert_eq!(
+            models(&names, Some("amd-v2"), Vendor::Amd),
+            "  Of this CPU's vendor: amd-k7, amd-core, amd-v2 (the default)\n  \
+             With a CPU of the other vendor, on request: intel-v1, intel-v2, intel-v3, intel-v4, \
+             intel-v5\n"
+        );
+        let intels = models(&names, Some("intel-v2"), Vendor::Intel);
+        assert!(intels.starts_with("  Of this CPU's vendor: intel-v1, intel-v2 (the default)"));
+        assert_eq!(models(&[], None, Vendor::Intel), "");
     }
 }

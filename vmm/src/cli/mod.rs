@@ -4,6 +4,7 @@
 mod doctor;
 mod events;
 mod output;
+mod pmu;
 mod run;
 mod signals;
 mod size;
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Doctor(doctor::Args),
+    Pmu(pmu::Args),
 }
 
 /// Why a command failed, in one line, and the exit status that says so.
@@ -70,6 +72,7 @@ fn obey(args: impl IntoIterator<Item = OsString>) -> Status {
     let status = match parse(args) {
         Ok(Command::Run(args)) => run::run(&args),
         Ok(Command::Doctor(args)) => doctor::run(&args),
+        Ok(Command::Pmu(args)) => pmu::run(&args),
         Err(Unparsed::Help(text)) => Stream::Stdout
             .write(&text)
             .map(|()| Status::Guest(0))
@@ -110,7 +113,13 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Unparsed> 
 /// clap's message without its usage text, in one line.
 fn one_line(error: &clap::Error, command: Option<&str>) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "A command is missing: give `run` or `doctor` (see `perfvisor --help`)".to_owned();
+        return match command {
+            Some("pmu") => "A command is missing: give `list` (see `perfvisor pmu --help`)",
+            _ => {
+                "A command is missing: give `run`, `doctor` or `pmu list` (see `perfvisor --help`)"
+            }
+        }
+        .to_owned();
     }
     let text = error.render().to_string();
     let mut message = String::new();
@@ -127,7 +136,7 @@ fn one_line(error: &clap::Error, command: Option<&str>) -> String {
         }
     }
     let help = match command {
-        Some(command @ ("run" | "doctor")) => format!("perfvisor {command} --help"),
+        Some(command @ ("run" | "doctor" | "pmu")) => format!("perfvisor {command} --help"),
         _ => "perfvisor --help".to_owned(),
     };
     format!("{message} (see `{help}`)")
@@ -167,6 +176,21 @@ mod tests {
             ("perfvisor run --kernel k --memory 128", "128M"),
             ("perfvisor run --kernel k --memory lots", "128M"),
             ("perfvisor run --kernel k --pmu amd-v9", "intel-v2"),
+            (
+                "perfvisor run --kernel k --pmu amd-v2,counters=9",
+                "amd-v2 has 1 to 6 general-purpose counters, not 9",
+            ),
+            (
+                "perfvisor run --kernel k --pmu amd-v2,fast",
+                "NAME[,counters=N]",
+            ),
+            (
+                "perfvisor run --kernel k --pmu amd-k7,full-width=on",
+                "no full-width writes",
+            ),
+            ("perfvisor pmu", "give `list`"),
+            ("perfvisor pmu lst", "list"),
+            ("perfvisor pmu list --jso", "--json"),
             ("perfvisor run --kernel k --timeout soon", "seconds"),
             ("perfvisor run --kernel k --timeout 0", "seconds"),
             ("perfvisor run --kernel k --timeout -1", "-1"),
@@ -182,14 +206,14 @@ mod tests {
 
     #[test]
     fn every_option_of_run_is_taken() {
-        let args = "perfvisor run --kernel k --cpus boot=2 --memory 1G --pmu none --cmdline x \
+        let args = "perfvisor run --kernel k --cpus boot=2 --memory 1G --pmu intel-v2,fixed=0 --cmdline x \
                     --timeout 1.5 --serial out --json";
         let Ok(Command::Run(args)) = parse(args.split_whitespace().map(OsString::from)) else {
             panic!("refused");
         };
         assert_eq!(
             args.settings(),
-            "2 vCPUs, 1073741824 bytes, none, 1.5s, json"
+            "2 vCPUs, 1073741824 bytes, intel-v2,fixed=0, 1.5s, json"
         );
     }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{RunReport, VmBuilder};
-use vpmu::PmuModel;
+use vpmu::{ModelError, PmuModel};
 
 use super::events::{self, failed};
 use super::output::{self, Patient, Stream};
@@ -36,7 +36,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = parse_size)]
     memory: u64,
 
-    /// The PMU the guest finds: intel-v2 or none [default: intel-v2 where this host can offer it]
+    /// The PMU the guest finds: none, or MODEL[,counters=N][,fixed=N][,width=N][,full-width=on|off]
+    /// with a model of `perfvisor pmu list`. One of another vendor than the host CPU's brings a CPU
+    /// of that vendor. [default: amd-v2 or intel-v2, as the host's CPU is, where it can be offered]
     #[arg(long, value_name = "MODEL", value_parser = parse_pmu)]
     pmu: Option<Pmu>,
 
@@ -74,13 +76,10 @@ fn parse_cpus(text: &str) -> Result<u32, &'static str> {
         .ok_or("give boot=N with N from 1 to 255, such as boot=2")
 }
 
-fn parse_pmu(text: &str) -> Result<Pmu, &'static str> {
+fn parse_pmu(text: &str) -> Result<Pmu, ModelError> {
     match text {
         "none" => Ok(Pmu(None)),
-        model => model
-            .parse()
-            .map(|model| Pmu(Some(model)))
-            .map_err(|_| "give intel-v2 or none"),
+        model => model.parse().map(|model| Pmu(Some(model))),
     }
 }
 
@@ -88,10 +87,10 @@ impl Args {
     /// The settings in one line.
     #[cfg(test)]
     pub(super) fn settings(&self) -> String {
-        let pmu = self
-            .pmu
-            .and_then(|pmu| pmu.0)
-            .map_or("none", |model| model.name());
+        let pmu = match self.pmu {
+            None => "the host's".to_owned(),
+            Some(Pmu(model)) => model.map_or("none".to_owned(), |model| model.to_string()),
+        };
         format!(
             "{} vCPUs, {} bytes, {pmu}, {:?}{}",
             self.cpus,
@@ -153,7 +152,7 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
         .serial(Box::new(Patient(output)));
     let builder = match args.pmu {
         Some(Pmu(model)) => builder.pmu(model),
-        None => builder.pmu_if_offered(PmuModel::INTEL_V2),
+        None => builder.pmu_if_offered(),
     };
     let vm = builder.build().map_err(|error| failed(&error))?;
     args.clear(&sink)?;
@@ -162,6 +161,9 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
         Stream::Stderr.say(&format!(
             "{reason} (see `perfvisor doctor`): the guest runs without"
         ));
+    }
+    if let Some(warning) = vm.pmu_warning() {
+        Stream::Stderr.say(warning);
     }
     // Before any thread starts, so that no thread takes a signal.
     let signals = Signals::block().map_err(|error| {
@@ -220,6 +222,22 @@ mod tests {
         for model in PmuModel::ALL {
             assert!(parse_pmu(model.name()).is_ok_and(|pmu| pmu.0 == Some(*model)));
         }
-        assert!(parse_pmu("Intel").is_err());
+        let text = "intel-v4,counters=6,fixed=2,width=40,full-width=off";
+        let pmu = parse_pmu(text).unwrap();
+        assert_eq!(pmu.0.unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_is_refused_in_the_models_own_words() {
+        for text in [
+            "Intel",
+            "none,counters=1",
+            "amd-k7,counters=5",
+            "intel-v2,width=x",
+            "",
+        ] {
+            let told = parse_pmu(text).unwrap_err();
+            assert_eq!(text.parse::<PmuModel>().unwrap_err(), told);
+        }
     }
 }

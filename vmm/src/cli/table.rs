@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::{ExitReason, RunReport, VcpuReport};
+use crate::{ExitReason, RunReport, SelectReport, VcpuReport};
 use comfy_table::{CellAlignment, Table, presets};
 
 /// The report as a table, with a line on how the run ended.
@@ -37,7 +37,7 @@ pub(super) fn render(report: &RunReport) -> String {
         report.exit,
         time(report.wall_time_ns),
         report.accel,
-        pmu.map_or("none", |pmu| pmu.model),
+        pmu.map_or("none", |pmu| &pmu.model),
     );
     if report.exit.reason == ExitReason::GuestExit && report.exit.code.is_some_and(|c| c > 119) {
         let _ = writeln!(
@@ -52,22 +52,21 @@ pub(super) fn render(report: &RunReport) -> String {
     if let Some(pmu) = pmu {
         let _ = writeln!(text, "Counters and skid in cycles. Source: {}.", pmu.source);
     }
-    for vcpu in report
-        .vcpus
-        .iter()
-        .filter(|vcpu| !vcpu.unsupported_selects.is_empty())
-    {
-        let selects: Vec<_> = vcpu
-            .unsupported_selects
-            .iter()
-            .map(|select| format!("{select:#x}"))
-            .collect();
-        let _ = writeln!(
-            text,
-            "vCPU {} enabled what cannot be counted here: event select {}",
-            vcpu.id,
-            selects.join(", ")
-        );
+    for vcpu in &report.vcpus {
+        for (what, selects) in [
+            ("what cannot be counted here", &vcpu.not_counted),
+            ("what the event filter refuses", &vcpu.filtered),
+        ] {
+            if !selects.selects.is_empty() {
+                let _ = writeln!(text, "vCPU {} enabled {what}:", vcpu.id);
+            }
+            for SelectReport { select, event, .. } in &selects.selects {
+                let _ = writeln!(text, "  {select:#x}  {event}");
+            }
+            if selects.more {
+                let _ = writeln!(text, "  and more");
+            }
+        }
     }
     text
 }
@@ -95,7 +94,7 @@ fn row(vcpu: &VcpuReport, with_pmu: bool) -> Vec<String> {
                 };
                 format!(
                     "{}: {}{overflows}",
-                    counter.index,
+                    counter.name,
                     thousands(counter.counted)
                 )
             })
@@ -142,7 +141,17 @@ fn time(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CounterReport, Exit, PmuSummary, SkidReport};
+    use crate::{CounterReport, Exit, PmuSummary, SelectsReport, SkidReport};
+
+    fn selects(select: u64, event: &str, more: bool) -> SelectsReport {
+        SelectsReport {
+            selects: vec![SelectReport {
+                select,
+                event: event.to_owned(),
+            }],
+            more,
+        }
+    }
 
     fn report(with_pmu: bool) -> RunReport {
         let vcpu = VcpuReport {
@@ -158,21 +167,23 @@ mod tests {
             },
             counters: vec![
                 CounterReport {
-                    index: 0,
+                    name: "PMC0".to_owned(),
                     counted: 9_876_543,
                     overflows: 12,
                 },
                 CounterReport {
-                    index: 1,
+                    name: "FIXED_CTR1".to_owned(),
                     ..CounterReport::default()
                 },
             ],
-            unsupported_selects: vec![0x43_00c0],
+            not_counted: selects(0x43_00c0, "Instruction Retired", false),
+            filtered: selects(0x43_003c, "UnHalted Core Cycles", true),
             ..VcpuReport::default()
         };
         let pmu = PmuSummary {
-            model: "intel-v2",
+            model: "intel-v2".to_owned(),
             source: "modelled",
+            warning: None,
         };
         RunReport {
             accel: "kvm",
@@ -197,7 +208,7 @@ mod tests {
     fn a_row_has_everything_and_says_what_is_modelled() {
         let (row, rest) = parts(&render(&report(true)));
         for part in [
-            "1 1.500 s 1,234,567 io-out 0: 9,876,543 (12 overflows) 1,000 1,234/2,345 17",
+            "1 1.500 s 1,234,567 io-out PMC0: 9,876,543 (12 overflows) 1,000 1,234/2,345 17",
             "1 kick",
         ] {
             assert!(row.contains(part), "{part} is not in {row}");
@@ -206,7 +217,8 @@ mod tests {
             "The guest ended the run with code 300 after 2.000 s (accel kvm, PMU intel-v2)",
             "the exit status is 120",
             "Source: modelled.",
-            "vCPU 1 enabled what cannot be counted here: event select 0x4300c0",
+            "vCPU 1 enabled what cannot be counted here:\n  0x4300c0  Instruction Retired\nvCPU",
+            "vCPU 1 enabled what the event filter refuses:\n  0x43003c  UnHalted Core Cycles\n  and more\n",
         ] {
             assert!(rest.contains(part), "{part} is not in {rest}");
         }

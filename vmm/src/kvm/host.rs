@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use kvm_bindings::KVM_API_VERSION;
 use kvm_ioctls::{Cap, Kvm};
-use vpmu::PmuModel;
+use vpmu::{ClockSource, CounterSource, EventConfig, PmuModel, Vendor};
+use vpmu_kvm::InGuestTime;
 use vpmu_kvm::probe::HostReport;
 
 use super::error::KvmError;
@@ -60,4 +61,19 @@ pub(crate) fn refuses(pmu: Option<PmuModel>) -> Result<Option<String>, KvmError>
         return Ok(None);
     }
     Ok(Some(offer.reason.clone()))
+}
+
+/// The vendor of the host's CPU, as far as PMUs are concerned.
+pub(crate) fn host_vendor() -> Vendor {
+    vpmu_kvm::cpuid::host_vendor()
+}
+
+/// The model that a guest on this vendor's CPU finds if nobody chooses one.
+pub(crate) fn usual_model(vendor: Vendor) -> PmuModel {
+    vpmu_kvm::cpuid::default_model(vendor)
+}
+
+/// Whether the source of the vCPUs' counts counts this, on every host.
+pub(crate) fn counts(config: &EventConfig) -> bool {
+    ClockSource::new(InGuestTime::new(1)).supports(config)
 }

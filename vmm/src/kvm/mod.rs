@@ -11,7 +11,7 @@ mod vm;
 
 pub use error::KvmError;
 pub use host::probe;
-pub(crate) use host::refuses;
+pub(crate) use host::{counts, host_vendor, refuses, usual_model};
 pub(crate) use vm::{Config, Machine};
 
 /// The accelerator's name in reports.

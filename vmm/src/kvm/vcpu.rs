@@ -14,7 +14,7 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use vcpu_call::VcpuId;
 use vm_memory::{Bytes, GuestAddress};
-use vpmu::{Nanos, PmuModel};
+use vpmu::{Nanos, PmuModel, Vendor};
 use vpmu_kvm::kick::{self, KickGuard, Kicker};
 use vpmu_kvm::{
     CoreSource, GuestMemory, Handled, PerfCore, PmuOptions, VcpuPmuKvm, run_plain, thread_cpu_ns,
@@ -25,7 +25,7 @@ use super::exits::{ExitCounts, Kind};
 use super::registers;
 use crate::cpus::Kick;
 use crate::memory::GuestRam;
-use crate::report::{CounterReport, Exit, ExitReason, SkidReport, VcpuReport};
+use crate::report::{Exit, ExitReason, VcpuReport};
 use crate::vcpu::{NewVcpu, Step, Vcpu, VcpuError};
 
 /// A vCPU without a thread.
@@ -55,6 +55,7 @@ impl NewVcpu for NewKvmVcpu {
             pmu,
         } = *self;
         let guard = kick::bind(&mut vcpu)?;
+        let vendor = pmu.as_ref().map(|plan| plan.model.vendor());
         let pmu = match pmu {
             None => None,
             Some(plan) => {
@@ -72,6 +73,7 @@ impl NewVcpu for NewKvmVcpu {
         };
         Ok(Box::new(KvmVcpu {
             pmu,
+            vendor,
             guard,
             vcpu,
             ram: Ram(ram),
@@ -86,6 +88,8 @@ impl NewVcpu for NewKvmVcpu {
 /// A vCPU on its thread. The guard comes before the vCPU: it points into its `kvm_run` page.
 struct KvmVcpu {
     pmu: Option<VcpuPmuKvm<CoreSource>>,
+    /// Whose PMU that is.
+    vendor: Option<Vendor>,
     guard: KickGuard,
     vcpu: VcpuFd,
     ram: Ram,
@@ -192,48 +196,19 @@ impl Vcpu for KvmVcpu {
     fn report(&mut self) -> VcpuReport {
         let handling = u64::try_from(self.handling.as_nanos()).unwrap_or(u64::MAX);
         let cpu_time = thread_cpu_ns().saturating_sub(self.bound_at_ns);
-        let guest_time_ns = Some(cpu_time.saturating_sub(handling));
-        let exits = self.counts.named();
-        let Some(pmu) = &self.pmu else {
-            return VcpuReport {
-                id: self.id,
-                guest_time_ns,
-                exits,
-                ..Default::default()
-            };
-        };
-        let trap = pmu.stats().trap;
-        let stats = pmu.stats().pmu;
-        let skid = stats.skid;
-        VcpuReport {
+        let report = VcpuReport {
             id: self.id,
-            guest_time_ns,
-            exits,
-            pmis: stats.pmis,
-            overflows: stats.overflows,
-            masked: stats.masked,
-            undeliverable: stats.undeliverable,
-            throttles: stats.throttled,
-            rdpmcs: trap.emulated,
-            skid: SkidReport {
-                count: skid.count,
-                max_cycles: (skid.count > 0).then_some(skid.max),
-                mean_cycles: skid.mean(),
-            },
-            counters: stats
-                .counters()
-                .map(|(id, counter)| CounterReport {
-                    index: id.rdpmc_index() as usize,
-                    counted: counter.counted,
-                    overflows: counter.overflows,
-                })
-                .collect(),
-            unsupported_selects: stats
-                .unsupported_selects
-                .as_slice()
-                .iter()
-                .map(|s| s.0)
-                .collect(),
+            guest_time_ns: Some(cpu_time.saturating_sub(handling)),
+            exits: self.counts.named(),
+            ..Default::default()
+        };
+        let Some((pmu, vendor)) = self.pmu.as_ref().zip(self.vendor) else {
+            return report;
+        };
+        let stats = pmu.stats();
+        VcpuReport {
+            rdpmcs: stats.trap.emulated,
+            ..report.with_pmu(vendor, &stats.pmu)
         }
     }
 }

@@ -90,6 +90,9 @@ impl Machine {
             let cpuid = topology.cpuid_of(&supported, id).ok_or(KvmError::Cpuid)?;
             vcpu.set_cpuid2(&cpuid)
                 .map_err(call("KVM_SET_CPUID2", REPORT))?;
+            if let Some(model) = config.pmu {
+                vpmu_kvm::cpuid::set_misc_enable(&vcpu, model)?;
+            }
             // The others wait for INIT and SIPI.
             if id == 0 {
                 registers::set_boot_state(&vcpu, config.boot)?;

@@ -42,6 +42,24 @@ pub(crate) fn print(text: &str) -> Vec<u8> {
     code
 }
 
+/// `mov ecx, msr`, `mov eax, value`, `xor edx, edx`, `wrmsr`.
+pub(crate) fn wrmsr(msr: u32, value: u32) -> Vec<u8> {
+    [
+        &[0xb9][..],
+        &msr.to_le_bytes(),
+        &[0xb8],
+        &value.to_le_bytes(),
+        &[0x31, 0xd2, 0x0f, 0x30],
+    ]
+    .concat()
+}
+
+/// Ends the run with EBX of CPUID leaf 0, the first four letters of the vendor's name: `xor eax,
+/// eax`, `cpuid`, `mov eax, ebx`, `out 0xf4, eax`.
+pub(crate) const EXIT_WITH_VENDOR: &[u8] = &[
+    0x31, 0xc0, 0x0f, 0xa2, 0x89, 0xd8, 0xe7, 0xf4, 0xf4, 0xeb, 0xfd,
+];
+
 /// Puts `ap_code` (real mode) at 0x8000 and starts all other vCPUs there, by INIT and SIPI
 /// through the xAPIC's ICR.
 pub(crate) fn start_aps(ap_code: &[u8]) -> Vec<u8> {

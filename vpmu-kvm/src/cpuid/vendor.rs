@@ -86,6 +86,20 @@ pub fn vendor_of(cpuid: &CpuId) -> Vendor {
     })
 }
 
+/// Whose PMUs belong to the CPU that this runs on. It needs no KVM, which shows its guests the same
+/// name.
+#[must_use]
+pub fn host_vendor() -> Vendor {
+    vendor_named(&host_name())
+}
+
+/// What the CPU that this runs on calls itself.
+pub(crate) fn host_name() -> String {
+    let leaf = std::arch::x86_64::__cpuid(LEAF_BASIC);
+    let name = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+    String::from_utf8_lossy(name.as_flattened()).into_owned()
+}
+
 /// The model that a guest on this vendor's CPU finds if nobody chooses one.
 ///
 /// AMD's is `amd-v2`: a driver that knows version 2 needs one exit, not six, to stop its counters or

@@ -7,6 +7,7 @@ use std::{env, fs};
 use vpmu::PmuModel;
 
 use super::guest::Findings;
+use crate::cpuid;
 
 /// One host, as far as a PMU is concerned.
 #[derive(Clone, Debug)]
@@ -113,8 +114,10 @@ pub struct TrapCheck {
 pub struct Offer {
     /// Whether a PMU can be offered.
     pub offered: bool,
-    /// The models on offer.
+    /// The models on offer, of both vendors.
     pub models: Vec<&'static str>,
+    /// The one that a guest finds if nobody chooses: of the host CPU's vendor.
+    pub default: Option<&'static str>,
     /// Why, in one sentence.
     pub reason: String,
     /// What the user can do about what is missing.
@@ -178,7 +181,7 @@ impl HostReport {
         let pmu = offer(&capabilities, &checks, &breakpoint, &found.rdpmc);
         Self {
             kernel: read_line("/proc/sys/kernel/osrelease"),
-            vendor: Vendor(vendor()),
+            vendor: Vendor(cpuid::host_name()),
             modules: modules(),
             api_version,
             capabilities,
@@ -239,21 +242,14 @@ fn offer(
     } else {
         vec![]
     };
+    let default = offered.then(|| cpuid::default_model(cpuid::host_vendor()).name());
     Offer {
         offered,
         models,
+        default,
         reason,
         remedies,
     }
-}
-
-fn vendor() -> String {
-    let leaf = std::arch::x86_64::__cpuid(0);
-    let bytes: Vec<u8> = [leaf.ebx, leaf.edx, leaf.ecx]
-        .iter()
-        .flat_map(|r| r.to_le_bytes())
-        .collect();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn modules() -> Vec<String> {
@@ -318,6 +314,7 @@ mod tests {
         assert!(pmu.offered);
         let all: Vec<_> = PmuModel::ALL.iter().map(PmuModel::name).collect();
         assert_eq!(pmu.models, all);
+        assert!(pmu.default.is_some_and(|name| pmu.models.contains(&name)));
         assert!(pmu.remedies.is_empty());
     }
 
@@ -343,6 +340,7 @@ mod tests {
         for (change, why) in cases {
             let pmu = pmu_of(change);
             assert!(!pmu.offered && pmu.models.is_empty(), "{why}");
+            assert_eq!(pmu.default, None, "{why}");
             assert!(pmu.reason.contains(why), "{} names {why}", pmu.reason);
             assert!(!pmu.remedies.is_empty(), "{why}");
         }
