@@ -126,6 +126,18 @@ fn p24_no_pmi_without_int() {
 }
 
 #[test]
+fn p24_int_counts_when_the_bit_is_set() {
+    each(|model, counter| {
+        let mut rig = Rig::new(model);
+        rig.program(counter, false, Pmi::None);
+        rig.set_status(bit(counter));
+        rig.start(counter, Pmi::Wanted);
+        assert_eq!(rig.enter().pmi, None, "{model} {counter}");
+        assert_eq!(rig.status(), bit(counter), "{model} {counter}");
+    });
+}
+
+#[test]
 fn p24_no_pmi_for_a_bit_that_was_set_already() {
     each(|model, counter| {
         let mut rig = asked(model, counter);
