@@ -153,6 +153,7 @@ pub mod source;
 pub mod stats;
 pub mod time;
 pub mod vcpu;
+pub mod view;
 
 pub use counter_id::CounterId;
 pub use event::{Event, EventConfig, EventSelect};
@@ -168,4 +169,5 @@ pub use source::clock::{ClockSource, GuestClock};
 pub use source::{CounterSource, NotCounted, Wake};
 pub use stats::{CounterStats, PmuStats, SkidStats, UnsupportedSelects};
 pub use time::Nanos;
-pub use vcpu::{CounterState, CounterView, Entry, MsrRead, MsrWrite, Recheck, VcpuPmu};
+pub use vcpu::{Entry, MsrRead, MsrWrite, Recheck, VcpuPmu};
+pub use view::{CounterState, CounterView};

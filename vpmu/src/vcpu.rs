@@ -6,8 +6,8 @@ use alloc::sync::Arc;
 use crate::registers::file::RegisterFile;
 use crate::registers::ports::Ports;
 use crate::{
-    CounterId, CounterSource, EventFilter, EventSelect, MsrId, Nanos, NoObserver, PmiOutcome,
-    PmiSink, PmuModel, PmuObserver, PmuSnapshot, PmuStats, RestoreError,
+    CounterSource, CounterView, EventFilter, MsrId, Nanos, NoObserver, PmiOutcome, PmiSink,
+    PmuModel, PmuObserver, PmuSnapshot, PmuStats, RestoreError,
 };
 
 /// The answer to a RDMSR. An MSR that is not the PMU's is [`NotHandled`](Self::NotHandled).
@@ -57,36 +57,6 @@ pub struct Entry {
     pub recheck: Option<Recheck>,
 }
 
-/// Whether a counter counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CounterState {
-    /// The guest has not enabled it (P08), or a freeze holds it.
-    #[default]
-    Disabled,
-    /// It counts.
-    Counting,
-    /// The guest enabled it for no privilege level: it rightly stands still.
-    Idle,
-    /// The guest enabled it with something that the source cannot count: it stands still.
-    NotCounted,
-    /// The guest enabled it with something that the host's filter refuses: it stands still.
-    Filtered,
-}
-
-/// One counter as the guest sees it, from [`VcpuPmu::counters`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CounterView {
-    /// Which one it is.
-    pub id: CounterId,
-    /// Its event select register; of a fixed-function counter the select that asks the same.
-    pub select: EventSelect,
-    /// Its value as RDMSR and RDPMC return it.
-    pub value: u64,
-    /// Whether it counts.
-    pub state: CounterState,
-}
-
 /// The shortest time between two PMIs of a vCPU unless [`VcpuPmu::set_min_rearm`] says otherwise.
 pub const DEFAULT_MIN_REARM: Nanos = Nanos::from_micros(100);
 
@@ -94,7 +64,7 @@ pub const DEFAULT_MIN_REARM: Nanos = Nanos::from_micros(100);
 ///
 /// It belongs to the vCPU's thread. What it promises the guest are the rules P01 to P36 of
 /// [`registers`](crate::registers). No call blocks or panics, whatever the guest does, and none
-/// allocates but [`snapshot`](Self::snapshot) and [`restore`](Self::restore).
+/// allocates but [`snapshot`](Self::snapshot).
 ///
 /// ```
 /// use vpmu::msr::{IA32_PERFEVTSEL0, IA32_PMC0};

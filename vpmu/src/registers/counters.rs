@@ -1,44 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The counters and what decides over them: which run, which overflowed, which of that the guest
-//! sees. Every transition of a counter is here.
+//! The counters and the global registers that decide over them: what they are, and what writes change.
+//! Which of them run is decided in `steering.rs`, what of an overflow shows in `overflows.rs`.
 
 use super::intel::CTR_FRZ;
-use super::layout::{Freeze, Layout, bit};
+use super::layout::{Layout, bit};
 use super::ports::Ports;
 use super::slots::Slots;
 use crate::counter::Counter;
 use crate::source::MAX_SLOTS;
 use crate::{
-    CounterId, CounterSource, CounterState, CounterView, EventSelect, Nanos, PmuObserver, Vendor,
-    Wake,
+    CounterId, CounterSource, CounterState, CounterView, EventSelect, PmuObserver, Vendor,
 };
 
 #[derive(Clone, Debug)]
 pub(super) struct Counters {
-    units: [Unit; MAX_SLOTS],
-    vendor: Vendor,
+    pub(super) units: [Unit; MAX_SLOTS],
+    pub(super) vendor: Vendor,
     /// What the status can hold (nothing, where it is not there).
-    status_bits: u64,
-    there: Slots,
+    pub(super) status_bits: u64,
+    pub(super) there: Slots,
     /// Whose state is [`CounterState::Counting`].
-    running: Slots,
+    pub(super) running: Slots,
     /// Whose select has INT.
-    interrupting: Slots,
+    pub(super) interrupting: Slots,
     /// Whose status bit was set by hand, with a PMI that is still to come (P24).
-    asked: Slots,
+    pub(super) asked: Slots,
     /// Whose due overflow was counted as throttled.
-    throttled: Slots,
-    control: u64,
-    status: u64,
+    pub(super) throttled: Slots,
+    pub(super) control: u64,
+    pub(super) status: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Unit {
-    value: Counter,
+pub(super) struct Unit {
+    pub(super) value: Counter,
     /// Of a fixed-function counter: the select that asks the same.
-    select: EventSelect,
+    pub(super) select: EventSelect,
     /// Follows from `select`, control, status and what filter and source said to them.
-    state: CounterState,
+    pub(super) state: CounterState,
 }
 
 /// One counter, as it is told to a snapshot.
@@ -71,13 +70,6 @@ impl Counters {
             throttled: Slots::default(),
             control: layout.control_reset,
             status: 0,
-        }
-    }
-
-    /// Stops whatever counts, without a look at what it counted.
-    pub(super) fn stop_all<S: CounterSource, O: PmuObserver>(&self, ports: &mut Ports<'_, S, O>) {
-        for slot in self.running {
-            ports.source.stop(slot);
         }
     }
 
@@ -165,68 +157,6 @@ impl Counters {
         }
     }
 
-    /// Whether a PMI is due now (P14, P15, P24). Only after a sync, which has shown whatever was due
-    /// without INT.
-    pub(super) fn interrupt_due(&self) -> bool {
-        self.candidates().any(|slot| self.due_with_pmi(slot))
-    }
-
-    /// Shows all overflows whose PMI the sink was asked for.
-    pub(super) fn show_interrupting<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        ports: &mut Ports<'_, S, O>,
-    ) {
-        for slot in self.candidates() {
-            if self.due_with_pmi(slot) {
-                self.show(slot, ports);
-            }
-        }
-    }
-
-    /// Marks all overflows that the throttle holds until `until` (P19).
-    pub(super) fn throttle<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        until: Nanos,
-        ports: &mut Ports<'_, S, O>,
-    ) {
-        for slot in self.candidates() {
-            if self.units[slot].value.due() && !self.throttled.contains(slot) {
-                self.throttled.set(slot, true);
-                ports.throttled(slot, until);
-            }
-        }
-    }
-
-    /// What a PMI that was delivered does to the counters (P27, P28).
-    pub(super) fn freeze<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        how: Freeze,
-        ports: &mut Ports<'_, S, O>,
-    ) {
-        match how {
-            Freeze::Never => {}
-            Freeze::Control => self.set_control(0, ports),
-            Freeze::Status => self.set_status(CTR_FRZ, ports),
-        }
-    }
-
-    /// Tells the source of every overflow with INT that lies ahead. Returns after how many guest
-    /// cycles the VMM has to look again (P20).
-    pub(super) fn arm<S: CounterSource, O: PmuObserver>(
-        &self,
-        ports: &mut Ports<'_, S, O>,
-    ) -> Option<u64> {
-        let mut nearest = None;
-        for slot in self.candidates() {
-            if let Wake::InCycles(cycles) =
-                ports.source.arm(slot, self.units[slot].value.distance())
-            {
-                nearest = Some(nearest.map_or(cycles, |nearest: u64| nearest.min(cycles)));
-            }
-        }
-        nearest
-    }
-
     /// Writes a counter: `value` is cut to its width. An overflow that was due is forgotten (P10).
     pub(super) fn set_value<S: CounterSource, O: PmuObserver>(
         &mut self,
@@ -296,17 +226,6 @@ impl Counters {
         }
     }
 
-    /// Takes all counts so far, then judges every counter anew: what decides over them changed.
-    pub(super) fn steer_all<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        ports: &mut Ports<'_, S, O>,
-    ) {
-        self.sync_all(ports);
-        for slot in self.there {
-            self.steer(slot, self.units[slot].select, ports);
-        }
-    }
-
     pub(super) const fn keep(&self, slot: usize) -> Kept {
         Kept {
             count: self.units[slot].value.raw(),
@@ -322,87 +241,5 @@ impl Counters {
         self.interrupting.set(slot, select.interrupts());
         self.asked.set(slot, kept.asked);
         self.throttled.set(slot, kept.throttled);
-    }
-
-    /// Puts back control and status, and lets run what they let run.
-    pub(super) fn put_back_globals<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        control: u64,
-        status: u64,
-        ports: &mut Ports<'_, S, O>,
-    ) {
-        self.control = control;
-        self.status = status;
-        self.steer_all(ports);
-    }
-
-    /// The counters that may cause a PMI: they run and have INT.
-    const fn candidates(&self) -> Slots {
-        self.running.both(self.interrupting)
-    }
-
-    /// P08.
-    const fn enabled(&self, slot: usize) -> bool {
-        self.units[slot].select.enabled()
-            && self.control & bit(slot) != 0
-            && self.status & CTR_FRZ == 0
-    }
-
-    /// P15 and P24, of one of the candidates.
-    const fn due_with_pmi(&self, slot: usize) -> bool {
-        self.units[slot].value.due() || self.asked.contains(slot)
-    }
-
-    /// Makes an overflow visible, if one is due. Whatever PMI was asked for by hand has come, or
-    /// will not.
-    fn show<S: CounterSource, O: PmuObserver>(&mut self, slot: usize, ports: &mut Ports<'_, S, O>) {
-        self.asked.set(slot, false);
-        if let Some(wrap) = self.units[slot].value.wrap() {
-            self.throttled.set(slot, false);
-            self.status |= bit(slot) & self.status_bits;
-            let skid = self.interrupting.contains(slot).then_some(wrap.skid);
-            ports.overflowed(slot, wrap.overflows, skid);
-        }
-    }
-
-    /// Makes the source count what the registers now ask of the counter in `slot`, whose counts so
-    /// far were taken and whose select was `before`.
-    fn steer<S: CounterSource, O: PmuObserver>(
-        &mut self,
-        slot: usize,
-        before: EventSelect,
-        ports: &mut Ports<'_, S, O>,
-    ) {
-        let select = self.units[slot].select;
-        let config = select.decode_for(self.vendor);
-        let state = if !self.enabled(slot) {
-            CounterState::Disabled
-        } else if !config.usr && !config.os {
-            CounterState::Idle
-        } else if !ports.allows(slot, self.vendor, select) {
-            CounterState::Filtered
-        } else {
-            CounterState::Counting
-        };
-        let ran = self.running.contains(slot);
-        let wanted = state == CounterState::Counting;
-        if ran && wanted && config == before.decode_for(self.vendor) {
-            return;
-        }
-        if ran {
-            ports.source.stop(slot);
-        }
-        let runs = wanted && ports.start(slot, &config);
-        self.running.set(slot, runs);
-        self.units[slot].state = if wanted && !runs {
-            CounterState::NotCounted
-        } else {
-            state
-        };
-        match self.units[slot].state {
-            CounterState::NotCounted => ports.not_counted(slot, select),
-            CounterState::Filtered => ports.filtered(slot, select),
-            _ => {}
-        }
     }
 }

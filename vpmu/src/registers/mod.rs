@@ -188,6 +188,8 @@ mod counters;
 pub(crate) mod file;
 mod intel;
 mod layout;
+mod overflows;
 pub(crate) mod ports;
 mod saved;
 pub(crate) mod slots;
+mod steering;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! P36: the register file as a snapshot, and back.
 
-use alloc::vec::Vec;
-
 use super::counters::Kept;
 use super::file::RegisterFile;
 use super::layout::{Layout, bit};
@@ -54,7 +52,7 @@ impl RegisterFile {
     /// Whether the registers could ever be like this.
     pub(crate) fn check(&self, snapshot: &PmuSnapshot) -> Result<(), RestoreError> {
         let layout = &self.layout;
-        let there: Vec<_> = layout.slots.map(CounterId::of_slot).collect();
+        let there = layout.slots.map(CounterId::of_slot);
         if !snapshot.counters.iter().map(|counter| counter.id).eq(there) {
             return Err(RestoreError::Counters);
         }

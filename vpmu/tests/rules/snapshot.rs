@@ -2,7 +2,7 @@
 //! P36: a snapshot in the midst of counting, and what is refused.
 
 use vpmu::msr::{IA32_DEBUGCTL, IA32_FIXED_CTR_CTRL, IA32_FIXED_CTR0, IA32_PERF_GLOBAL_STATUS_SET};
-use vpmu::{CounterId, Nanos, PmiOutcome, PmuModel, PmuSnapshot, Recheck, RestoreError};
+use vpmu::{CounterId, Event, Nanos, PmiOutcome, PmuModel, PmuSnapshot, Recheck, RestoreError};
 
 use crate::rig::{CYCLES, CYCLES_INT, Rig, TOP, before_overflow};
 
@@ -83,6 +83,19 @@ fn p36_what_ran_before_is_stopped() {
         Some(PmiOutcome::Nmi),
         "no throttle either"
     );
+}
+
+#[test]
+fn p36_a_counter_that_ran_runs_as_the_snapshot_has_it() {
+    let mut there = Rig::of(MODEL);
+    there.select(0, CYCLES | 0x100);
+    there.count(5);
+    let mut here = busy();
+    let snapshot = there.pmu.snapshot(Nanos(0));
+    here.count(1_000);
+    assert_eq!(here.pmu.restore(&snapshot, Nanos(0)), Ok(()));
+    let event = here.pmu.source().running(0).map(|config| config.event);
+    assert_eq!((event, here.value(0)), (Some(Event::RefCycles), 5));
 }
 
 #[test]

@@ -69,6 +69,10 @@ fn p24_no_pmi_without_int() {
     assert_eq!((rig.enter().pmi, rig.status()), (None, 1));
     rig.select(0, CYCLES_INT);
     assert_eq!(rig.enter().pmi, None, "it had none when the bit was set");
+    let mut stopped = Rig::of(PmuModel::INTEL_V4);
+    stopped.write(SET, 1);
+    stopped.select(0, CYCLES_INT);
+    assert_eq!(stopped.enter().pmi, None, "neither had this one");
 }
 
 #[test]
