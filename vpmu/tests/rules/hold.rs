@@ -107,7 +107,7 @@ fn p15_int_cleared_while_disabled_waits_for_the_enable() {
 #[test]
 fn p15_a_held_counter_does_not_hold_the_others() {
     let mut rig = due();
-    rig.select(0, 0);
+    rig.select(0, CYCLES_INT & !EventSelect::EN);
     rig.set_value(1, before_overflow(3));
     rig.select(1, CYCLES_INT);
     rig.count(3);
