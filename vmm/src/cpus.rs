@@ -310,20 +310,35 @@ mod tests {
         assert_eq!(cpus.wait_all(Goal::Stop, Duration::ZERO), Ok(()));
     }
 
+    /// Ends whatever vCPUs wait for where a test fails.
+    struct EndIfFailed<'a>(&'a Cpus);
+
+    impl Drop for EndIfFailed<'_> {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                self.0.ask_all(Goal::Stop);
+            }
+        }
+    }
+
     #[test]
     fn a_paused_vcpu_tends_to_its_pmu_before_it_waits_and_at_each_wake() {
         let cpus = Cpus::new(1);
-        let (tended, tends) = mpsc::channel();
-        thread::scope(|threads| {
-            let vcpu = threads.spawn(|| cpus.may_enter(0, || tended.send(()).unwrap()));
-            for _ in 0..3 {
+        for _pause in 0..2 {
+            let (tended, tends) = mpsc::channel();
+            thread::scope(|threads| {
+                let _end = EndIfFailed(&cpus);
+                let vcpu = threads.spawn(|| cpus.may_enter(0, || tended.send(()).unwrap()));
+                for _ in 0..3 {
+                    tends.recv_timeout(LONG).unwrap();
+                    cpus.wake(0);
+                }
                 tends.recv_timeout(LONG).unwrap();
-                cpus.wake(0);
-            }
-            tends.recv_timeout(LONG).unwrap();
-            cpus.ask_all(Goal::Run);
-            assert!(vcpu.join().unwrap());
-        });
+                cpus.ask_all(Goal::Run);
+                assert!(vcpu.join().unwrap());
+            });
+            cpus.ask_all(Goal::Pause);
+        }
     }
 
     #[test]
@@ -331,18 +346,21 @@ mod tests {
         let cpus = Cpus::new(1);
         cpus.ask_all(Goal::Run);
         assert!(cpus.may_enter(0, || ()));
-        let full = AtomicBool::new(true);
-        let (tended, tends) = mpsc::channel();
-        let busy = || full.load(Ordering::SeqCst);
-        let waits = || cpus.wait_for(0, busy, || tended.send(()).unwrap());
-        thread::scope(|threads| {
-            threads.spawn(waits);
-            tends.recv_timeout(LONG).unwrap();
-            cpus.wake(0);
-            tends.recv_timeout(LONG).unwrap();
-            full.store(false, Ordering::SeqCst);
-            cpus.wake_all();
-        });
+        for _wait in 0..2 {
+            let full = AtomicBool::new(true);
+            let (tended, tends) = mpsc::channel();
+            let busy = || full.load(Ordering::SeqCst);
+            let waits = || cpus.wait_for(0, busy, || tended.send(()).unwrap());
+            thread::scope(|threads| {
+                let _end = EndIfFailed(&cpus);
+                threads.spawn(waits);
+                tends.recv_timeout(LONG).unwrap();
+                cpus.wake(0);
+                tends.recv_timeout(LONG).unwrap();
+                full.store(false, Ordering::SeqCst);
+                cpus.wake_all();
+            });
+        }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //! The perf core beneath a real guest's PMU: events of the host share the vCPU with the guest's
 //! counters.
 
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,24 @@ impl Host<'_> {
     }
 }
 
+/// Ends the tests if a call is never answered: nothing else would end a thread that waits for it.
+struct Watchdog {
+    _over: mpsc::Sender<()>,
+}
+
+impl Watchdog {
+    fn new() -> Self {
+        let (over, wait) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            if wait.recv_timeout(3 * LONG) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("A call was not answered");
+                process::abort();
+            }
+        });
+        Self { _over: over }
+    }
+}
+
 /// Runs its function however the test ends: no thread is left that nobody stops.
 struct AtEnd<F: Fn()>(F);
 
@@ -66,6 +86,7 @@ impl<F: Fn()> Drop for AtEnd<F> {
 /// Runs a guest on the perf core, and `host` beside it once the guest has programmed what `code`
 /// programs; in the end what the guest's counter 0 has, and what that is doing.
 fn run(code: &[u8], writes: usize, host: impl FnOnce(Host<'_>)) -> (u64, CounterState) {
+    let _watchdog = Watchdog::new();
     let core = PerfCore::new(1);
     let stop = AtomicBool::new(false);
     let (running, ready) = mpsc::channel();
@@ -165,6 +186,7 @@ fn events_that_wait_for_a_counter_take_turns_and_the_guests_counter_never_does()
 #[test]
 #[ignore = "needs KVM: cargo xtask test runs it in the lab"]
 fn a_vcpu_that_waits_outside_its_guest_answers() {
+    let _watchdog = Watchdog::new();
     let woken = Arc::new((Mutex::new(false), Condvar::new()));
     let wake = {
         let woken = Arc::clone(&woken);
