@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
+use crate::bans;
 use crate::child;
 use crate::kernels;
 use crate::model::Model;
@@ -52,6 +53,9 @@ pub(crate) fn clippy() -> Result<Outcome> {
         model.choose(&mut cargo, &target, &flags);
         run(cargo.args(["--all-targets", "--", "-Dwarnings"]))?;
     }
+    let root = workspace::root();
+    bans::lifted_nowhere_else(&root.join("vpmu/src"))?;
+    bans::are_noticed(&root.join("vpmu"))?;
     // Built for a machine that has no std, it cannot use any.
     run(cargo("clippy")
         .args(options)
@@ -68,7 +72,7 @@ pub(crate) fn docs() -> Result<Outcome> {
     let options = ["--quiet", "--locked", "--no-deps"];
     run(cargo("doc")
         .args(options)
-        .arg("--workspace")
+        .args(["--workspace", "--all-features"])
         .env("RUSTDOCFLAGS", "-Dwarnings"))?;
     run(kernels::cargo(&workspace::root(), "doc")
         .args(options)

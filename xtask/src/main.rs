@@ -2,6 +2,7 @@
 //! Set-up, the KVM lab and CI's commands.
 
 mod apt;
+mod bans;
 mod bench_table;
 mod build;
 mod cache;

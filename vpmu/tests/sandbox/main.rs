@@ -5,6 +5,9 @@
 //! this program anew: with a name of [`Inmate`] as its only argument it locks itself in and does one
 //! thing, else it runs the tests.
 
+// A process of its own is what is locked in.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
 mod cell;
 mod traffic;
 

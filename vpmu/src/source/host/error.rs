@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Why the host does not count, and what helps.
 
+// The setting that permits perf events is in a file.
+#![allow(clippy::disallowed_methods)]
+
 use std::io;
 
 /// Where Linux says what it lends to whom.

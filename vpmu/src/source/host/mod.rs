@@ -67,9 +67,6 @@
 //! }
 //! ```
 
-// Perf events, and reading the setting that permits them, are what this module is for.
-#![allow(clippy::disallowed_methods)]
-
 use alloc::sync::Arc;
 
 use libc::c_int;
