@@ -78,6 +78,10 @@ fn counters_of_the_same_number_on_two_vcpus_are_two() {
         rig.cpu(vcpu).start(0, &cycles()).unwrap();
         rig.cpu(vcpu).source_mut().count(u64::from(vcpu) + 1);
     }
+    let records = rig.log.records().into_iter();
+    let mut names: Vec<_> = records.filter_map(|record| record.event).collect();
+    names.dedup();
+    assert_eq!(names.len(), 2);
     rig.offline(1).unwrap();
     rig.audit();
     assert_eq!((rig.cpu(0).take(0), rig.cpu(1).take(0)), (1, 0));

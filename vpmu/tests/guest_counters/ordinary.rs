@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A vCPU of the perf core is a source like any other (S1 to S3 and S5 of `source`).
 
+use std::sync::Arc;
+
 use vcpu_call::Calls;
 use vpmu::context::{Open, Perf, PerfConfig, Target, VcpuThread};
 use vpmu::source::MAX_SLOTS;
@@ -91,7 +93,8 @@ fn what_the_source_cannot_count_is_refused_and_displaces_nobody() {
         slots: 1,
         ..PerfConfig::new(1)
     };
-    let perf = Perf::new(perf_config, || Nanos(0));
+    let log = Arc::new(Log::default());
+    let perf = Perf::with_observer(perf_config, || Nanos(0), Arc::clone(&log));
     let source = ScriptSource::supporting(|config| *config == cycles());
     let cpu = perf.cpu(V0, source).unwrap();
     assert!(cpu.supports(&cycles()));
@@ -101,7 +104,9 @@ fn what_the_source_cannot_count_is_refused_and_displaces_nobody() {
     vcpu.online().unwrap();
     let open = Open::new(counting(), Target::Vcpu(V0));
     let event = perf.open(&open, &mut vcpu).unwrap();
+    log.clear();
     assert_eq!(vcpu.start(0, &user_instructions()), Err(NotCounted));
+    assert_eq!(log.steps(), []);
     vcpu.cpu_mut().source_mut().count(5);
     let reading = perf.read(&event, &mut vcpu).unwrap().unwrap();
     assert_eq!(reading.count, 5);
