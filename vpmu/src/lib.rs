@@ -11,10 +11,12 @@
 //! - handing the MSRs of [`PmuModel::msr_ranges`] to [`VcpuPmu::read_msr`] and [`VcpuPmu::write_msr`],
 //!   and RDPMC to [`VcpuPmu::read_pmc`];
 //! - calling [`VcpuPmu::enter_guest`] before each entry, with a [`PmiSink`] that is the vCPU's local
-//!   APIC, and coming back when it says;
+//!   APIC, coming back when it says, and [`VcpuPmu::exit_guest`] after each exit;
 //! - a [`CounterSource`]: [`ClockSource`] counts cycles by the time a vCPU spends in the guest.
 //!
-//! What the guest can rely on is written down as numbered rules in [`registers`].
+//! What the guest can rely on is written down as numbered rules in [`registers`]. The host can limit
+//! what is counted by an [`EventFilter`], and keep, move and put back the whole state by a
+//! [`PmuSnapshot`], which the feature `serde` makes serialisable.
 //!
 //! [`context`], a feature that is on by default, is the perf core: events that the host opens on
 //! vCPUs and on guest tasks.
@@ -102,6 +104,7 @@
 //!         None => { /* no kick needed */ }
 //!     }
 //!     // ... the guest runs, until:
+//!     pmu.exit_guest();
 //!     match exit {
 //!         Exit::Wrmsr(msr, value) => match pmu.write_msr(msr, value) {
 //!             MsrWrite::Done => {}

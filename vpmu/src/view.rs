@@ -19,7 +19,8 @@ pub enum CounterState {
     Filtered,
 }
 
-/// One counter as the guest sees it, from [`VcpuPmu::counters`].
+/// One counter as the guest sees it, from
+/// [`VcpuPmu::counters`](crate::VcpuPmu::counters).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CounterView {
