@@ -38,6 +38,9 @@ const APIC_BASE: u64 = 0xfee0_0d00;
 // Counters"); port 10H takes a status, 14H a count, 18H says that it is done.
 global_asm!(
     ".pushsection .rodata.embed_guest, \"a\"",
+    // Global, since the linker joins several object files; hidden, since nobody else does.
+    ".globl embed_guest, embed_guest_end",
+    ".hidden embed_guest, embed_guest_end",
     ".code16",
     "embed_guest:",
     "   xor edx, edx",

@@ -12,11 +12,13 @@ use kvm_bindings::{
 use kvm_ioctls::{
     Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuExit, VcpuFd, VmFd,
 };
+use vcpu_call::VcpuId;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap};
 use vpmu::PmuModel;
 use vpmu::msr::{IA32_PERFEVTSEL0, IA32_PMC0};
 use vpmu_kvm::{
-    Exit, GuestMemory, PmuOptions, VcpuPmuKvm, cpuid, kick, kick::KickGuard, prepare_vm, run_plain,
+    CoreSource, Exit, GuestMemory, PerfCore, PmuOptions, VcpuPmuKvm, cpuid, kick, kick::KickGuard,
+    prepare_vm, run_plain,
 };
 
 use crate::code;
@@ -35,8 +37,10 @@ const KERNEL_CS: u16 = 8;
 /// Who serves the guest's PMU accesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Our PMU.
+    /// Our PMU, on the perf core as in `perfvisor`.
     Pmu,
+    /// Our PMU, straight on the clock.
+    PmuWithoutCore,
     /// Filtered MSRs whose handler does nothing.
     BareMsrs,
     /// Nobody: as `--pmu none`.
@@ -54,10 +58,16 @@ pub(crate) enum Counter {
     Counting,
 }
 
+enum Pmu {
+    None,
+    OnCore(Box<VcpuPmuKvm<CoreSource>>),
+    OnClock(Box<VcpuPmuKvm>),
+}
+
 /// One guest. Used on the thread that made it.
 pub(crate) struct Guest {
     // Dropped in this order: the guard points into the vCPU's kvm_run page.
-    pmu: Option<VcpuPmuKvm>,
+    pmu: Pmu,
     guard: KickGuard,
     vcpu: VcpuFd,
     _vm: Arc<VmFd>,
@@ -76,7 +86,8 @@ impl Guest {
     /// A guest in 64-bit mode; binds the calling thread.
     pub(crate) fn new(kvm: &Kvm, kind: Kind) -> Result<Self> {
         let vm = Arc::new(kvm.create_vm().context("KVM_CREATE_VM")?);
-        let model = (kind == Kind::Pmu).then_some(PmuModel::INTEL_V2);
+        let ours = matches!(kind, Kind::Pmu | Kind::PmuWithoutCore);
+        let model = ours.then_some(PmuModel::INTEL_V2);
         prepare_vm(kvm, &vm, model)?;
         if kind == Kind::BareMsrs {
             filter_bare(&vm)?;
@@ -95,12 +106,20 @@ impl Guest {
         cpuid::apply(&mut cpuid, model);
         vcpu.set_cpuid2(&cpuid).context("KVM_SET_CPUID2")?;
         let guard = kick::bind(&mut vcpu)?;
-        let pmu = match model {
-            Some(model) => {
-                let options = PmuOptions::new(model, vcpu.get_tsc_khz()?, 0);
-                Some(VcpuPmuKvm::new(Arc::clone(&vm), &guard, &options)?)
+        let options = PmuOptions::new(PmuModel::INTEL_V2, vcpu.get_tsc_khz()?, 0);
+        let pmu = match kind {
+            Kind::Pmu => {
+                let core = PerfCore::new(1);
+                let source = core.bind(VcpuId(0), &guard, options.tsc_khz)?;
+                let vm = Arc::clone(&vm);
+                let pmu = VcpuPmuKvm::with_source(vm, &guard, &options, source)?;
+                Pmu::OnCore(Box::new(pmu))
             }
-            None => None,
+            Kind::PmuWithoutCore => {
+                let pmu = VcpuPmuKvm::new(Arc::clone(&vm), &guard, &options)?;
+                Pmu::OnClock(Box::new(pmu))
+            }
+            Kind::BareMsrs | Kind::None => Pmu::None,
         };
         let guest = Self {
             pmu,
@@ -148,8 +167,9 @@ impl Guest {
         loop {
             self.guard.clear();
             let exit = match &mut self.pmu {
-                Some(pmu) => pmu.run(&mut self.vcpu, &self.memory)?,
-                None => run_plain(&mut self.vcpu)?,
+                Pmu::OnCore(pmu) => pmu.run(&mut self.vcpu, &self.memory)?,
+                Pmu::OnClock(pmu) => pmu.run(&mut self.vcpu, &self.memory)?,
+                Pmu::None => run_plain(&mut self.vcpu)?,
             };
             match exit {
                 Exit::Vcpu(VcpuExit::IoOut(code::DONE, _)) => return Ok(start.elapsed()),

@@ -101,6 +101,20 @@ fn rows() -> Vec<Row> {
             side(Kind::Pmu, ArmedIdle, code::out_and_compute),
             side(Kind::None, Untouched, code::out_and_compute),
         ),
+        row(
+            "counting-exits",
+            none,
+            EXITS,
+            side(Kind::Pmu, Counting, code::out_and_compute),
+            side(Kind::None, Untouched, code::out_and_compute),
+        ),
+        row(
+            "core",
+            "the same without the perf core",
+            EXITS,
+            side(Kind::Pmu, Counting, code::wrmsr),
+            side(Kind::PmuWithoutCore, Counting, code::wrmsr),
+        ),
     ]
 }
 
@@ -197,7 +211,7 @@ fn main() -> Result<()> {
         );
         if !options.json {
             println!(
-                "{:<12} {value:>12.2} {}   peer {peer:>12.2}   ratio {ratio:>6.3}   ({})",
+                "{:<14} {value:>12.2} {}   peer {peer:>12.2}   ratio {ratio:>6.3}   ({})",
                 row.name, row.unit, row.peer
             );
         }
