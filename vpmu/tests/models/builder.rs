@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What can be built and what is refused, and how models are written.
 
-use vpmu::{ModelError, PmuKind, PmuModel, Vendor};
+use vpmu::{Event, ModelError, PmuKind, PmuModel, Vendor};
 
 use crate::shapes;
 
@@ -74,6 +74,31 @@ fn every_number_within_the_limits_is_built_and_none_beyond() {
                     })
                 }
             );
+        }
+    }
+}
+
+#[test]
+fn fixed_counters_have_gaps_in_version_5_alone() {
+    let events = [Event::Instructions, Event::CoreCycles, Event::RefCycles];
+    for (kind, [_, (_, max), _]) in LIMITS {
+        for fixed in 0..=max {
+            for counted in 0..8_u8 {
+                let model = PmuModel::builder(kind)
+                    .fixed(fixed)
+                    .build()
+                    .expect("it is within the limits")
+                    .advertising(|config| {
+                        let at = events.iter().position(|event| *event == config.event);
+                        at.is_some_and(|at| counted >> at & 1 == 1)
+                    });
+                let gaps = kind == PmuKind::IntelV5;
+                let expected: Vec<_> = (0..usize::from(fixed))
+                    .filter(|i| !gaps || counted >> i & 1 == 1)
+                    .collect();
+                let there: Vec<_> = model.fixed_counters().collect();
+                assert_eq!(there, expected, "{model}, of {counted:#b}");
+            }
         }
     }
 }
