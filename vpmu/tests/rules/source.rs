@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! S1 to S5: what every counter source promises. One suite, run on each.
+//! What the clock and the script promise besides what every source does (`tests/sources`).
 
-use vpmu::source::MAX_SLOTS;
 use vpmu::source::script::ScriptSource;
-use vpmu::{ClockSource, CounterSource, Event, EventConfig, EventSelect, GuestClock, NotCounted};
+use vpmu::{ClockSource, CounterSource, EventConfig, EventSelect, GuestClock};
 
 use crate::rig::CYCLES;
 
@@ -15,117 +14,9 @@ impl GuestClock for Fake {
     }
 }
 
-/// A source and how to let guest cycles pass.
-trait Bench {
-    type Source: CounterSource;
-
-    fn source() -> Self::Source;
-    fn pass(source: &mut Self::Source, cycles: u64);
-}
-
-struct Clock;
-
-impl Bench for Clock {
-    type Source = ClockSource<Fake>;
-
-    fn source() -> Self::Source {
-        ClockSource::new(Fake(1_000_000))
-    }
-
-    fn pass(source: &mut Self::Source, cycles: u64) {
-        source.clock_mut().0 += cycles;
-    }
-}
-
-struct Script;
-
-impl Bench for Script {
-    type Source = ScriptSource;
-
-    fn source() -> Self::Source {
-        ScriptSource::supporting(|config| config.event == Event::CoreCycles)
-    }
-
-    fn pass(source: &mut Self::Source, cycles: u64) {
-        source.count(cycles);
-    }
-}
-
 fn cycles() -> EventConfig {
     EventSelect(CYCLES).decode()
 }
-
-fn s1_slots_count_from_start_to_stop<B: Bench>() {
-    let mut source = B::source();
-    B::pass(&mut source, 5);
-    assert_eq!(source.start(0, &cycles()), Ok(()));
-    B::pass(&mut source, 7);
-    assert_eq!(source.start(MAX_SLOTS - 1, &cycles()), Ok(()));
-    B::pass(&mut source, 100);
-    assert_eq!((source.take(0), source.take(MAX_SLOTS - 1)), (107, 100));
-    source.stop(0);
-    B::pass(&mut source, 1);
-    assert_eq!((source.take(0), source.take(MAX_SLOTS - 1)), (0, 1));
-}
-
-fn s2_every_event_is_taken_once<B: Bench>() {
-    let mut source = B::source();
-    assert_eq!(source.start(3, &cycles()), Ok(()));
-    let mut taken = 0;
-    for step in 0..100 {
-        B::pass(&mut source, step);
-        if step % 3 == 0 {
-            taken += source.take(3);
-            assert_eq!(source.take(3), 0);
-        }
-    }
-    assert_eq!(taken + source.take(3), 99 * 100 / 2);
-}
-
-fn s3_slots_that_do_not_run<B: Bench>() {
-    let mut source = B::source();
-    source.stop(1);
-    B::pass(&mut source, 9);
-    assert_eq!(source.take(1), 0);
-    assert_eq!(source.start(1, &cycles()), Ok(()));
-    B::pass(&mut source, 9);
-    assert_eq!(source.start(1, &cycles()), Ok(()), "anew");
-    B::pass(&mut source, 2);
-    assert_eq!(source.take(1), 2);
-    for slot in [MAX_SLOTS, usize::MAX] {
-        assert_eq!(source.start(slot, &cycles()), Err(NotCounted));
-        B::pass(&mut source, 9);
-        source.stop(slot);
-        assert_eq!(source.take(slot), 0);
-    }
-}
-
-fn s4_what_is_not_supported_does_not_start<B: Bench>() {
-    let mut source = B::source();
-    let other = EventSelect(0x43_00C0).decode();
-    assert!(source.supports(&cycles()) && !source.supports(&other));
-    assert_eq!(source.start(0, &other), Err(NotCounted));
-    B::pass(&mut source, 9);
-    assert_eq!(source.take(0), 0);
-}
-
-macro_rules! on_every_source {
-    ($($test:ident),* $(,)?) => {
-        mod clock {
-            $(#[test] fn $test() { super::$test::<super::Clock>(); })*
-        }
-        mod script {
-            $(#[test] fn $test() { super::$test::<super::Script>(); })*
-        }
-    };
-}
-
-on_every_source!(
-    s1_slots_count_from_start_to_stop,
-    s2_every_event_is_taken_once,
-    s3_slots_that_do_not_run,
-    s4_what_is_not_supported_does_not_start,
-);
 
 #[test]
 fn s2_a_clock_that_goes_back_counts_nothing_and_nothing_twice() {

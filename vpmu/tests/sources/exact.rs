@@ -188,10 +188,10 @@ fn pmi_after(select: u64, distance: u32) -> Vec<Instruction> {
         if apic.pmis > 0 {
             break;
         }
-        pmu.source_mut().enter_guest();
         while let Some(instruction) = pmu.source_mut().step() {
             retired.push(instruction);
         }
+        pmu.exit_guest();
     }
     assert_eq!(pmu.read_msr(IA32_PERF_GLOBAL_STATUS), MsrRead::Value(1));
     assert_eq!(
