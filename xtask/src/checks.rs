@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::bans;
 use crate::child;
+use crate::fuzz;
 use crate::kernels;
 use crate::model::Model;
 use crate::say;
@@ -27,14 +28,15 @@ pub(crate) enum Outcome {
     Skipped(String),
 }
 
-/// Formatting of both workspaces.
+/// Formatting of all workspaces.
 pub(crate) fn format() -> Result<Outcome> {
     tools::component("fmt", "rustfmt")?;
     run(cargo("fmt").args(["--all", "--check"]))?;
+    run(fuzz_cargo("fmt")?.arg("--check"))?;
     run(kernels::cargo(&workspace::root(), "fmt").arg("--check"))
 }
 
-/// Clippy on both workspaces, on what model checkers build, and on what needs no operating system.
+/// Clippy on all workspaces, on what model checkers build, and on what needs no operating system.
 pub(crate) fn clippy() -> Result<Outcome> {
     tools::component("clippy", "clippy")?;
     kernels::install_target()?;
@@ -60,19 +62,27 @@ pub(crate) fn clippy() -> Result<Outcome> {
     run(cargo("clippy")
         .args(options)
         .args(["--package", "vpmu", "--no-default-features"])
+        .args(["--features", "serde"])
         .args(["--target", kernels::TARGET, "--", "-Dwarnings"]))?;
+    run(fuzz_cargo("clippy")?
+        .args(options)
+        .args(["--all-targets", "--", "-Dwarnings"]))?;
     // The kernels have no test harness to be built with.
     run(kernels::cargo(&workspace::root(), "clippy")
         .args(options)
         .args(["--release", "--lib", "--bins", "--", "-Dwarnings"]))
 }
 
-/// The documentation of both workspaces.
+/// The documentation of all workspaces.
 pub(crate) fn docs() -> Result<Outcome> {
     let options = ["--quiet", "--locked", "--no-deps"];
     run(cargo("doc")
         .args(options)
         .args(["--workspace", "--all-features"])
+        .env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    run(fuzz_cargo("doc")?
+        .args(options)
+        .arg("--lib")
         .env("RUSTDOCFLAGS", "-Dwarnings"))?;
     run(kernels::cargo(&workspace::root(), "doc")
         .args(options)
@@ -162,6 +172,18 @@ pub(crate) fn oldest_rust() -> Result<Outcome> {
         .env("CARGO_TARGET_DIR", target))
 }
 
+/// `vpmu` builds for a machine that has no operating system, and so no std.
+pub(crate) fn no_std() -> Result<Outcome> {
+    kernels::install_target()?;
+    for features in ["", "serde"] {
+        run(cargo("build")
+            .args(["--quiet", "--locked", "--package", "vpmu"])
+            .args(["--no-default-features", "--features", features])
+            .args(["--target", kernels::TARGET]))?;
+    }
+    Ok(Outcome::Passed)
+}
+
 /// Unit, integration and documentation tests that need no KVM.
 pub(crate) fn native_tests() -> Result<Outcome> {
     let options = ["--locked", "--workspace", "--no-fail-fast"];
@@ -187,6 +209,13 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
     let mut command = workspace::cargo();
     command.arg(subcommand);
     command
+}
+
+/// A cargo command for the workspace of the fuzz targets.
+fn fuzz_cargo(subcommand: &str) -> Result<Command> {
+    let root = workspace::root();
+    let target = Workspace::load(&root)?.target_directory;
+    Ok(fuzz::cargo(&root, &target, subcommand))
 }
 
 /// Runs a command with our own output; in the workspace's folder unless it names another.

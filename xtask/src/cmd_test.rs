@@ -11,6 +11,7 @@ use clap::Args;
 use crate::checks::{self, Outcome};
 use crate::cmd_guest;
 use crate::cmd_mutants::{self, Kind};
+use crate::fuzz;
 use crate::host_kvm::{OnArgs, Place};
 use crate::kvm_tests;
 use crate::model::{self, Model};
@@ -21,14 +22,15 @@ use crate::workspace;
 /// How often the guest kernels run at night.
 const NIGHTLY_REPEAT: NonZero<u32> = NonZero::new(5).unwrap();
 
-/// Run everything: checks, native and model-checked tests, tests and guests on a real KVM, mutants.
+/// Run everything: checks, native and model-checked tests, fuzzing, tests and guests on a real KVM,
+/// mutants.
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
     #[command(flatten)]
     on: OnArgs,
 
-    /// Also what takes long: searches without bounds, guests repeated, mutants that need guests,
-    /// advisories.
+    /// Also what takes long: searches without bounds, long fuzzing, guests repeated, mutants that need
+    /// guests, advisories.
     #[arg(long)]
     nightly: bool,
 }
@@ -54,12 +56,14 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
         ("docs", Box::new(checks::docs)),
         ("deny", Box::new(checks::deny)),
         ("oldest rust", Box::new(checks::oldest_rust)),
+        ("no std", Box::new(checks::no_std)),
         ("native tests", Box::new(checks::native_tests)),
         ("loom", Box::new(|| model::tests(Model::Loom, args.nightly))),
         (
             "shuttle",
             Box::new(|| model::tests(Model::Shuttle, args.nightly)),
         ),
+        ("fuzz", Box::new(|| fuzz::all(args.nightly))),
         (
             "kvm tests",
             Box::new(|| kvm_tests::run(place()).map(|()| Outcome::Passed)),

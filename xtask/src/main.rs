@@ -9,6 +9,7 @@ mod cache;
 mod checks;
 mod child;
 mod cmd_bench;
+mod cmd_fuzz;
 mod cmd_guest;
 mod cmd_lab;
 mod cmd_mutants;
@@ -16,6 +17,7 @@ mod cmd_run;
 mod cmd_test;
 mod console;
 mod exit;
+mod fuzz;
 mod host;
 mod host_kvm;
 mod initramfs;
@@ -57,6 +59,7 @@ enum Task {
     Lab(cmd_lab::LabArgs),
     Mutants(cmd_mutants::MutantsArgs),
     Bench(cmd_bench::BenchArgs),
+    Fuzz(cmd_fuzz::FuzzArgs),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Lab(args) => (cmd_lab::run(&args), OUR_FAULT),
         Task::Mutants(args) => (cmd_mutants::run(&args), 1),
         Task::Bench(args) => (cmd_bench::run(&args), 1),
+        Task::Fuzz(args) => (cmd_fuzz::run(&args), 1),
     };
     ended.map_or_else(
         |error| {
