@@ -32,9 +32,9 @@ pub(crate) fn implies(model: PmuModel, host: Vendor) -> Option<String> {
     let guest = model.vendor();
     (guest != host).then(|| {
         format!(
-            "The PMU {model} is {guest}'s and this host {host}'s: the guest finds an {guest} \
-             CPU, chooses its mitigations of speculation flaws for that one, so that parts of the \
-             guest are not safe from each other, and is offered none of KVM's hypercalls"
+            "The PMU {model} is {guest}'s and this host {host}'s: the guest finds an {guest} CPU and \
+             chooses its mitigations of speculation flaws for that one, not for this one; KVM's \
+             hypercalls are not offered to it"
         )
     })
 }

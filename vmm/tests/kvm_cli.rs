@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 
-use common::{CHATTER, HALT, RUN_NOWHERE, SPIN, TRIPLE_FAULT, elf, exit, print};
+use common::{CHATTER, HALT, RUN_NOWHERE, SPIN, TRIPLE_FAULT, elf, exit, print, wrmsr};
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ const AS_PERFVISOR: &str = "--as-perfvisor";
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 10] = [
+const TESTS: [Test; 11] = [
     (
         "the_guests_code_and_output_come_out",
         the_guests_code_and_output_come_out,
@@ -36,6 +36,10 @@ const TESTS: [Test; 10] = [
     (
         "another_vendors_pmu_is_warned_of_in_one_line",
         another_vendors_pmu_is_warned_of_in_one_line,
+    ),
+    (
+        "what_was_enabled_in_vain_is_told_after_the_table",
+        what_was_enabled_in_vain_is_told_after_the_table,
     ),
     (
         "serial_output_can_go_to_a_file",
@@ -214,6 +218,15 @@ fn another_vendors_pmu_is_warned_of_in_one_line() {
             assert_eq!(stderr.lines().count(), 1, "{stderr}");
         }
     }
+}
+
+fn what_was_enabled_in_vain_is_told_after_the_table() {
+    let code = [wrmsr(0xc001_0000, 0x43_00c0), exit(0)].concat();
+    let (status, _, stderr) = outcome(run_with_pmu(&code, &["--pmu", "amd-k7"]));
+    assert_eq!(status, Some(0), "{stderr}");
+    let told = "vCPU 0 enabled what cannot be counted here:\n  \
+                0x300c0  Retired Instructions (PMCx0C0, umask 00H)\n";
+    assert!(stderr.contains(told), "{stderr}");
 }
 
 fn serial_output_can_go_to_a_file() {

@@ -2,15 +2,17 @@
 //! `perfvisor pmu`: which PMUs a guest can find, and what is behind them.
 
 mod listing;
+mod sources;
 
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use self::listing::{Fixed, Listing, Model, OnSource, Source, State};
+use self::listing::{Fixed, Listing, Model, OnSource, State};
 use super::Failure;
 use super::output::{self, Stream};
 use super::status::Status;
+use crate::kvm;
 
 /// Say which PMUs a guest can find.
 #[derive(Debug, clap::Args)]
@@ -36,7 +38,7 @@ struct ListArgs {
 /// Prints what was asked for.
 pub(super) fn run(args: &Args) -> Result<Status, Failure> {
     let Command::List(args) = &args.command;
-    let listing = Listing::here();
+    let listing = Listing::new(kvm::host_vendor(), sources::all());
     let text = if args.json {
         serde_json::to_string_pretty(&listing)
             .map_err(|error| Failure::of(Status::HostIo, &error))?
@@ -52,13 +54,14 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
 fn render(listing: &Listing) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_HORIZONTAL_ONLY);
-    let mut header = ["model", "counters", "width", "writes"]
-        .map(str::to_owned)
-        .to_vec();
-    for Source { name, .. } in &listing.sources {
-        header.push(format!("on `{name}`"));
-    }
-    table.set_header(header);
+    table.set_header([
+        "model",
+        "counters",
+        "width",
+        "writes",
+        "source",
+        "what it counts",
+    ]);
     for model in &listing.models {
         table.add_row(row(model));
     }
@@ -76,7 +79,9 @@ fn render(listing: &Listing) -> String {
     );
     for source in &listing.sources {
         let _ = writeln!(text, "Source {}", source.what);
-        let _ = writeln!(text, "  {}", conditions(&source.conditions));
+        if listing.counts_anything(source.name) {
+            let _ = writeln!(text, "  {}", conditions(&source.conditions));
+        }
     }
     text.push_str(
         "Not counted: a counter that selects it stands still, and the end of the run tells which \
@@ -96,44 +101,61 @@ fn row(model: &Model) -> Vec<String> {
     } else {
         "bits 31:0"
     };
-    let mut row = vec![
+    let (mut names, mut counts) = (Vec::new(), Vec::new());
+    for on in &model.sources {
+        let lines = counted(on);
+        names.push(on.source.to_owned());
+        names.resize(names.len() + lines.len() - 1, String::new());
+        counts.extend(lines);
+    }
+    vec![
         model.name.to_owned(),
         format!("{}{fixed}", model.counters),
         model.width.to_string(),
         writes.to_owned(),
-    ];
-    row.extend(model.sources.iter().map(cell));
-    row
+        names.join("\n"),
+        counts.join("\n"),
+    ]
 }
 
-/// What one source counts on one model, a line for each kind of answer.
-fn cell(on: &OnSource) -> String {
-    let events = |counted: bool| {
-        let of = on.events.iter().filter(|event| event.counted == counted);
+/// What one source counts on one model: a line, at least, for each kind of answer there is.
+fn counted(on: &OnSource) -> Vec<String> {
+    let events = |wanted: (bool, bool)| {
+        let of = on.events.iter().filter(|event| {
+            (event.counted, !event.counted && event.counted_in_user_mode) == wanted
+        });
         of.map(|event| event.name).collect::<Vec<_>>()
     };
+    let (everywhere, user, not) = (
+        events((true, false)),
+        events((false, true)),
+        events((false, false)),
+    );
     let fixed = |state: State| {
         let of = on.fixed.iter().filter(|fixed| fixed.state == state);
         of.map(|Fixed { counter, event, .. }| format!("{counter} ({event})"))
             .collect::<Vec<_>>()
     };
+    if everywhere.is_empty() && user.is_empty() {
+        return vec!["nothing".to_owned()];
+    }
     let mut lines = Vec::new();
     for (what, list) in [
-        ("counts", events(true).join(", ")),
+        ("counts", everywhere.join(", ")),
         ("", fixed(State::Counts).join(", ")),
         ("stands still", fixed(State::StandsStill).join(", ")),
         ("is not there", fixed(State::Absent).join(", ")),
+        ("user mode", user.join(", ")),
     ] {
         if !list.is_empty() {
             lines.push(format!("{what:<13}{list}"));
         }
     }
-    let not = events(false);
     for (at, pair) in not.chunks(3).enumerate() {
         let what = if at == 0 { "not counted" } else { "" };
         lines.push(format!("{what:<13}{}", pair.join(", ")));
     }
-    lines.join("\n")
+    lines
 }
 
 fn conditions(honoured: &[&str]) -> String {
@@ -151,9 +173,12 @@ mod tests {
     use super::*;
 
     fn listing(supports: fn(&EventConfig) -> bool) -> String {
-        let sources: [listing::Candidate<'_>; 1] =
-            [("made-up", "made-up: of this test", &supports)];
-        render(&Listing::new(Vendor::Amd, &sources))
+        let source = listing::Candidate {
+            name: "made-up",
+            what: "made-up: of this test".to_owned(),
+            supports: Box::new(move |_, config| supports(config)),
+        };
+        render(&Listing::new(Vendor::Amd, vec![source]))
     }
 
     /// The words of a model's row.
@@ -172,13 +197,13 @@ mod tests {
         let text = listing(|config| vpmu::ClockSource::new(Never).supports(config));
         assert_eq!(
             row_of(&text, "amd-k7"),
-            "amd-k7 4 48 all bits counts cycles not counted instructions, micro-ops, branches \
+            "amd-k7 4 48 all bits made-up counts cycles not counted instructions, micro-ops, branches \
              branch-misses, taken-branches"
         );
         let intel = row_of(&text, "intel-v2");
         assert!(
             intel.starts_with(
-                "intel-v2 4 + 3 fixed 48 bits 31:0 counts cycles, ref-cycles FIXED_CTR1 (cycles), \
+                "intel-v2 4 + 3 fixed 48 bits 31:0 made-up counts cycles, ref-cycles FIXED_CTR1 (cycles), \
                  FIXED_CTR2 (ref-cycles) stands still FIXED_CTR0 (instructions)"
             ),
             "{intel}"
@@ -204,6 +229,26 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("It can count by user mode"), "{text}");
+    }
+
+    #[test]
+    fn a_source_that_counts_nothing_takes_one_line_a_model() {
+        let text = listing(|_| false);
+        assert_eq!(
+            row_of(&text, "intel-v5"),
+            "intel-v5 8 + 3 fixed 48 all bits made-up nothing"
+        );
+        assert!(!text.contains("It counts in"), "{text}");
+    }
+
+    #[test]
+    fn what_is_lent_for_user_mode_alone_is_told_so() {
+        let text = listing(|config| config.event == vpmu::Event::Instructions && !config.os);
+        let row = row_of(&text, "amd-k7");
+        assert!(
+            row.contains("made-up user mode instructions not counted cycles,"),
+            "{row}"
+        );
     }
 
     struct Never;

@@ -7,8 +7,16 @@ use vpmu::{Event, EventConfig, PmuModel, Vendor};
 use crate::kvm;
 use crate::select;
 
-/// A source: its name, what it is, and what it counts.
-pub(super) type Candidate<'a> = (&'static str, &'static str, &'a dyn Fn(&EventConfig) -> bool);
+/// What a source counts for a guest whose PMU is of this vendor.
+type Supports = dyn Fn(Vendor, &EventConfig) -> bool;
+
+/// A source that guests could have.
+pub(super) struct Candidate {
+    pub(super) name: &'static str,
+    /// What it is, and whether it counts or models.
+    pub(super) what: String,
+    pub(super) supports: Box<Supports>,
+}
 
 /// All models on all sources.
 #[derive(Debug, Serialize)]
@@ -26,8 +34,7 @@ pub(super) struct Listing {
 #[derive(Debug, Serialize)]
 pub(super) struct Source {
     pub(super) name: &'static str,
-    /// What it is, and whether it counts or models.
-    pub(super) what: &'static str,
+    pub(super) what: String,
     /// Which conditions of a select it honours for every event that it counts.
     pub(super) conditions: Vec<&'static str>,
 }
@@ -57,13 +64,16 @@ pub(super) struct OnSource {
     pub(super) fixed: Vec<Fixed>,
 }
 
-/// An event that has a name, in user and kernel mode together.
+/// An event that has a name.
 #[derive(Debug, Serialize)]
 pub(super) struct NamedEvent {
     pub(super) name: &'static str,
     /// Umask and event number, bits 15:0 of the select.
     select: u64,
+    /// It is counted in user and kernel mode together, as drivers ask first.
     pub(super) counted: bool,
+    /// It is counted where user mode alone is asked for.
+    pub(super) counted_in_user_mode: bool,
     /// CPUID says that the event is not there; a model of AMD's has no way to.
     masked: bool,
 }
@@ -89,38 +99,40 @@ pub(super) enum State {
 }
 
 impl Listing {
-    /// For this host, with the sources that this program has.
-    pub(super) fn here() -> Self {
-        Self::new(
-            kvm::host_vendor(),
-            &[("clock", kvm::PMU_SOURCE, &kvm::counts)],
-        )
-    }
-
-    pub(super) fn new(host_vendor: Vendor, sources: &[Candidate<'_>]) -> Self {
+    /// For a host with a CPU of this vendor, with these sources.
+    pub(super) fn new(host_vendor: Vendor, sources: Vec<Candidate>) -> Self {
         let models = PmuModel::ALL
             .iter()
-            .map(|model| Model::new(*model, sources));
+            .map(|model| Model::new(*model, &sources));
         Self {
             default: kvm::usual_model(host_vendor).name(),
             host_vendor,
             models: models.collect(),
             sources: sources
-                .iter()
-                .map(|&(name, what, supports)| Source {
-                    name,
-                    what,
-                    conditions: conditions(supports),
+                .into_iter()
+                .map(|source| Source {
+                    name: source.name,
+                    conditions: conditions(&*source.supports),
+                    what: source.what,
                 })
                 .collect(),
         }
     }
 }
 
+impl Listing {
+    /// Whether the source of this name counts any event that has a name, in all modes together.
+    pub(super) fn counts_anything(&self, source: &str) -> bool {
+        let all = self.models.iter().flat_map(|model| &model.sources);
+        let mut of_it = all.filter(|on| on.source == source);
+        of_it.any(|on| on.events.iter().any(|event| event.counted))
+    }
+}
+
 impl Model {
-    fn new(model: PmuModel, sources: &[Candidate<'_>]) -> Self {
+    fn new(model: PmuModel, sources: &[Candidate]) -> Self {
         let in_full = model.advertising(|_| true);
-        let on_source = |&(name, _, supports): &Candidate<'_>| on(model, name, supports);
+        let on_source = |source: &Candidate| on(model, source.name, &*source.supports);
         Self {
             name: model.name(),
             vendor: model.vendor(),
@@ -133,7 +145,8 @@ impl Model {
     }
 }
 
-fn on(model: PmuModel, source: &'static str, supports: &dyn Fn(&EventConfig) -> bool) -> OnSource {
+fn on(model: PmuModel, source: &'static str, supports: &Supports) -> OnSource {
+    let supports = |config: &EventConfig| supports(model.vendor(), config);
     let counted = |event| supports(&EventConfig::everywhere(event));
     let there: Vec<_> = model.advertising(supports).fixed_counters().collect();
     let fixed = model.advertising(|_| true).fixed_counters().map(|n| {
@@ -150,10 +163,15 @@ fn on(model: PmuModel, source: &'static str, supports: &dyn Fn(&EventConfig) -> 
     });
     let events = select::named_events(model.vendor()).iter().map(|named| {
         let counted = counted(named.event);
+        let in_user_mode = EventConfig {
+            os: false,
+            ..EventConfig::everywhere(named.event)
+        };
         NamedEvent {
             name: named.name,
             select: named.select.0,
             counted,
+            counted_in_user_mode: supports(&in_user_mode),
             masked: !counted && model.vendor() == Vendor::Intel,
         }
     });
@@ -165,7 +183,7 @@ fn on(model: PmuModel, source: &'static str, supports: &dyn Fn(&EventConfig) -> 
 }
 
 /// The conditions honoured for every event that is counted at all.
-fn conditions(supports: &dyn Fn(&EventConfig) -> bool) -> Vec<&'static str> {
+fn conditions(supports: &Supports) -> Vec<&'static str> {
     type Change = fn(&mut EventConfig);
     const CONDITIONS: [(&str, Change); 5] = [
         ("user mode", |config| config.os = false),
@@ -176,17 +194,20 @@ fn conditions(supports: &dyn Fn(&EventConfig) -> bool) -> Vec<&'static str> {
             (config.cmask, config.invert) = (2, true);
         }),
     ];
-    let all = [Vendor::Intel, Vendor::Amd]
-        .map(select::named_events)
-        .concat();
-    let plain = all.iter().map(|named| EventConfig::everywhere(named.event));
-    let counted: Vec<_> = plain.filter(|config| supports(config)).collect();
+    let of = |vendor| {
+        let named = select::named_events(vendor).iter();
+        named.map(move |named| (vendor, EventConfig::everywhere(named.event)))
+    };
+    let counted: Vec<_> = [Vendor::Intel, Vendor::Amd]
+        .into_iter()
+        .flat_map(of)
+        .filter(|(vendor, config)| supports(*vendor, config))
+        .collect();
     let honoured = |change: Change| {
         !counted.is_empty()
-            && counted.iter().all(|&config| {
-                let mut config = config;
+            && counted.iter().all(|&(vendor, mut config)| {
                 change(&mut config);
-                supports(&config)
+                supports(vendor, &config)
             })
     };
     CONDITIONS
@@ -205,13 +226,21 @@ mod tests {
 
     use super::*;
 
-    const FLAWED: Candidate<'static> = ("flawed", "for this test", &|config| {
+    /// Instructions, but no edges.
+    fn flawed(_: Vendor, config: &EventConfig) -> bool {
         config.event == Event::Instructions && !config.edge
-    });
+    }
 
     #[test]
     fn the_document_has_the_keys_that_others_rely_on() {
-        let listing = Listing::new(Vendor::Intel, &[FLAWED]);
+        let listing = Listing::new(
+            Vendor::Intel,
+            vec![Candidate {
+                name: "flawed",
+                what: "for this test".to_owned(),
+                supports: Box::new(flawed),
+            }],
+        );
         let value = serde_json::to_value(&listing).unwrap();
         assert_eq!(
             (&value["default"], &value["host_vendor"]),
@@ -252,7 +281,10 @@ mod tests {
         let on = &v3["sources"][0];
         assert_eq!(
             on["events"][0],
-            json!({ "name": "cycles", "select": 0x3c, "counted": false, "masked": true })
+            json!({
+                "name": "cycles", "select": 0x3c, "counted": false, "counted_in_user_mode": false,
+                "masked": true
+            })
         );
         assert_eq!(
             on["fixed"],
@@ -267,8 +299,10 @@ mod tests {
     #[test]
     fn what_is_masked_is_what_cpuid_masks() {
         for model in PmuModel::ALL {
-            let on = on(*model, "flawed", FLAWED.2);
-            let cpuid = model.advertising(FLAWED.2).cpuid();
+            let on = on(*model, "flawed", &flawed);
+            let cpuid = model
+                .advertising(|config| flawed(model.vendor(), config))
+                .cpuid();
             let masked = on.events.iter().filter(|event| event.masked).count();
             assert_eq!(masked, cpuid.leaf_a.ebx.count_ones() as usize, "{model}");
         }
@@ -277,7 +311,7 @@ mod tests {
     #[test]
     fn a_counter_without_its_event_is_absent_from_version_5_on() {
         let states = |model| -> Vec<_> {
-            on(model, "flawed", FLAWED.2)
+            on(model, "flawed", &flawed)
                 .fixed
                 .iter()
                 .map(|fixed| fixed.state)
@@ -293,12 +327,18 @@ mod tests {
     }
 
     #[test]
+    fn a_source_may_count_for_one_vendor_alone() {
+        let amds = |vendor: Vendor, _: &EventConfig| vendor == Vendor::Amd;
+        for model in PmuModel::ALL {
+            let events = on(*model, "amds", &amds).events;
+            let all = model.vendor() == Vendor::Amd;
+            assert!(events.iter().all(|event| event.counted == all), "{model}");
+        }
+        assert_eq!(conditions(&amds).len(), 5, "where it counts, it can all");
+    }
+
+    #[test]
     fn a_source_that_counts_nothing_honours_no_condition() {
-        assert_eq!(conditions(&|_| false), [""; 0]);
-        assert_eq!(
-            conditions(&kvm::counts),
-            [""; 0],
-            "the clock knows no modes"
-        );
+        assert_eq!(conditions(&|_, _| false), [""; 0]);
     }
 }
