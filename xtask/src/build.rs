@@ -44,14 +44,15 @@ pub(crate) struct Executable {
     pub(crate) fresh: bool,
 }
 
-/// The static release build of the workspace's binary `name`, built if need be.
+/// The static release build of the workspace's binary or example `name`, built if need be.
 pub(crate) fn static_binary(name: &str) -> Result<PathBuf> {
     let workspace = Workspace::load(&workspace::root())?;
-    let package = workspace
-        .package_of_binary(name)
-        .with_context(|| format!("the workspace has no binary `{name}`"))?;
+    let program = workspace
+        .program(name)
+        .with_context(|| format!("the workspace has no program `{name}`"))?;
     let mut command = static_cargo(&workspace::root(), &workspace.static_directory(), "build");
-    command.args(["--package", package, "--bin", name]);
+    command.args(["--package", program.package]);
+    command.args([&format!("--{}", program.kind), name]);
     let built = executables(command)?;
     let path = built
         .into_iter()

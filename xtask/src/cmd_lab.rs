@@ -28,8 +28,8 @@ use crate::workspace::{self, Workspace};
 /// directly. Standard input, output and error are the command's, its exit code
 /// is passed on (128 + number for a signal). 124 means the deadline, 125 that the lab failed.
 ///
-/// CMD is a static program: a path, or the name of a binary of this workspace such as
-/// `perfvisor`, which is built for it, or one of busybox's commands. Arguments that name files
+/// CMD is a static program: a path, or the name of a binary or an example of this workspace such
+/// as `perfvisor` or `embed`, which is built for it, or one of busybox's commands. Arguments that name files
 /// (also after `=`) are carried into the lab. `$OUT` in an argument or in the command's
 /// environment is a folder whose files come back.
 #[derive(Debug, Args)]
@@ -115,14 +115,11 @@ fn host_shell() -> Result<u8> {
     Ok(host::exit(status).shell_code())
 }
 
-/// What CMD means: a path, else a binary of ours, else a file here, else the lab's own command.
+/// What CMD means: a path, else a program of ours, else a file here, else the lab's own command.
 fn program_arg(program: &OsStr) -> Result<Arg> {
     if !program.as_bytes().contains(&b'/') {
         let workspace = Workspace::load(&workspace::root())?;
-        if let Some(name) = program
-            .to_str()
-            .filter(|n| workspace.package_of_binary(n).is_some())
-        {
+        if let Some(name) = program.to_str().filter(|n| workspace.program(n).is_some()) {
             return Ok(Arg::file(build::static_binary(name)?));
         }
     }

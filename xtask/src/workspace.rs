@@ -80,18 +80,33 @@ impl Workspace {
     pub(crate) fn packages_with_test(&self, name: &str) -> Vec<&str> {
         self.packages
             .iter()
-            .filter(|package| package.targets.iter().any(|target| target.is_test(name)))
+            .filter(|package| package.targets.iter().any(|target| target.is(name, "test")))
             .map(|package| package.name.as_str())
             .collect()
     }
 
-    /// The package that has the binary `name`.
-    pub(crate) fn package_of_binary(&self, name: &str) -> Option<&str> {
-        self.packages
-            .iter()
-            .find(|package| package.targets.iter().any(|target| target.is_binary(name)))
-            .map(|package| package.name.as_str())
+    /// The program `name`: a binary, or else an example.
+    pub(crate) fn program(&self, name: &str) -> Option<Program<'_>> {
+        let of = |kind: &'static str| {
+            let has = |target: &Target| target.is(name, kind);
+            let mut packages = self.packages.iter();
+            let package = packages.find(|package| package.targets.iter().any(has))?;
+            Some(Program {
+                package: &package.name,
+                kind,
+            })
+        };
+        of("bin").or_else(|| of("example"))
     }
+}
+
+/// Where a program comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Program<'a> {
+    /// The package that has it.
+    pub(crate) package: &'a str,
+    /// What cargo calls it: `bin` or `example`.
+    pub(crate) kind: &'static str,
 }
 
 /// An integration test of a package: a file of its folder `tests`.
@@ -104,12 +119,8 @@ pub(crate) struct IntegrationTest {
 }
 
 impl Target {
-    fn is_binary(&self, name: &str) -> bool {
-        self.name == name && self.kind.iter().any(|kind| kind == "bin")
-    }
-
-    fn is_test(&self, name: &str) -> bool {
-        self.name == name && self.kind.iter().any(|kind| kind == "test")
+    fn is(&self, name: &str, kind: &str) -> bool {
+        self.name == name && self.kind.iter().any(|its| its == kind)
     }
 }
 
@@ -133,18 +144,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_tells_binaries_from_tests() {
+    fn metadata_tells_programs_from_tests() {
         let workspace: Workspace = serde_json::from_str(
             r#"{"target_directory": "/t", "packages": [
                 {"name": "vpmu", "rust_version": "1.95", "targets": [
-                    {"name": "vpmu", "kind": ["lib"]}, {"name": "rules", "kind": ["test"]}]},
+                    {"name": "vpmu", "kind": ["lib"]}, {"name": "rules", "kind": ["test"]},
+                    {"name": "registers", "kind": ["example"]}]},
                 {"name": "vmm", "rust_version": "1.95", "targets": [
                     {"name": "perfvisor", "kind": ["bin"]}, {"name": "kvm_x", "kind": ["test"]}]}
             ]}"#,
         )
         .unwrap();
-        assert_eq!(workspace.package_of_binary("perfvisor"), Some("vmm"));
-        assert_eq!(workspace.package_of_binary("vpmu"), None);
+        let program = |package, kind| Some(Program { package, kind });
+        assert_eq!(workspace.program("perfvisor"), program("vmm", "bin"));
+        assert_eq!(workspace.program("registers"), program("vpmu", "example"));
+        assert_eq!(workspace.program("vpmu"), None);
         assert_eq!(workspace.packages_with_test("rules"), ["vpmu"]);
         assert!(workspace.packages_with_test("perfvisor").is_empty());
         assert_eq!(workspace.rust_version(), Some("1.95"));
