@@ -4,14 +4,15 @@
 //! Over `kvm-ioctls` only, and in a few calls:
 //!
 //! 1. [`probe::probe`] says what this host can do, [`prepare_vm`] makes a VM's PMU MSRs exit to user
-//!    space and switches KVM's own vPMU off, [`cpuid::apply`] advertises the PMU.
+//!    space and switches KVM's own vPMU off, [`cpuid::apply`] and, on each vCPU,
+//!    [`cpuid::set_misc_enable`] advertise the PMU.
 //! 2. On each vCPU's thread: [`kick::bind`], [`VcpuPmuKvm::new`], and [`VcpuPmuKvm::run`] in place of
 //!    `VcpuFd::run`. It serves the PMU's MSRs and RDPMC, keeps in-guest time, and delivers PMIs.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use kvm_ioctls::{Kvm, VcpuExit};
-//! # use vpmu_kvm::{Exit, GuestMemory, PmuOptions, VcpuPmuKvm, kick, prepare_vm};
+//! # use vpmu_kvm::{Exit, GuestMemory, PmuOptions, VcpuPmuKvm, cpuid, kick, prepare_vm};
 //! # use vpmu::PmuModel;
 //! # fn vcpu_thread(mem: impl GuestMemory, stop: impl Fn() -> bool) -> Result<(), Box<dyn std::error::Error>> {
 //! let kvm = Kvm::new()?;
@@ -19,6 +20,7 @@
 //! prepare_vm(&kvm, &vm, Some(PmuModel::INTEL_V2))?;
 //! kick::install()?;
 //! let mut vcpu = vm.create_vcpu(0)?; // and its CPUID, through cpuid::apply
+//! cpuid::set_misc_enable(&vcpu, PmuModel::INTEL_V2)?;
 //! let guard = kick::bind(&mut vcpu)?;
 //! let options = PmuOptions::new(PmuModel::INTEL_V2, vcpu.get_tsc_khz()?, 0);
 //! let mut pmu = VcpuPmuKvm::new(Arc::clone(&vm), &guard, &options)?;
