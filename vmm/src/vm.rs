@@ -11,7 +11,7 @@ use std::time::Duration;
 use devices::{BusDevice, BusError, DebugExit, ExitLatch, PioBus, PortRange, SerialPort, Trigger};
 use libc::{EFD_CLOEXEC, EFD_NONBLOCK};
 use vmm_sys_util::eventfd::EventFd;
-use vpmu::PmuModel;
+use vpmu::{EventFilter, PmuModel};
 
 use crate::boot::{self, BootError};
 use crate::console::Console;
@@ -117,6 +117,7 @@ pub struct VmBuilder {
     pmu: PmuChoice,
     pmu_required: bool,
     min_rearm: Option<Duration>,
+    filter: Option<EventFilter>,
     kernel: Option<Kernel>,
     cmdline: String,
     serial: Box<dyn Write + Send>,
@@ -130,6 +131,7 @@ impl fmt::Debug for VmBuilder {
             .field("memory", &self.memory)
             .field("vcpus", &self.vcpus)
             .field("pmu", &self.pmu)
+            .field("filter", &self.filter)
             .field("cmdline", &self.cmdline)
             .finish_non_exhaustive()
     }
@@ -143,6 +145,7 @@ impl Default for VmBuilder {
             pmu: PmuChoice::default(),
             pmu_required: true,
             min_rearm: None,
+            filter: None,
             kernel: None,
             cmdline: String::new(),
             serial: Box::new(io::sink()),
@@ -200,6 +203,15 @@ impl VmBuilder {
     pub fn min_rearm(self, interval: Duration) -> Self {
         Self {
             min_rearm: Some(interval),
+            ..self
+        }
+    }
+
+    /// Which events the guest may count. Without a call it may count all that the source of counts
+    /// can count. What the filter refuses can be selected, and stands still; the report names it.
+    pub fn pmu_filter(self, filter: EventFilter) -> Self {
+        Self {
+            filter: Some(filter),
             ..self
         }
     }
@@ -296,6 +308,7 @@ impl VmBuilder {
             vcpus: self.vcpus,
             pmu,
             min_rearm: self.min_rearm,
+            filter: self.filter.map(Arc::new),
         })?;
         machine.connect_interrupt(&com1_line, ComPort::COM1_IRQ)?;
         let progress = eventfd()?;

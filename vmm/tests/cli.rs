@@ -136,6 +136,34 @@ fn a_model_that_cannot_be_is_refused_and_says_why() {
 }
 
 #[test]
+fn an_event_filter_that_makes_no_sense_is_refused_with_its_line() {
+    let kernel = file("filtered", &elf(SPIN));
+    let filter = |name, text: &str| {
+        let path = file(name, text.as_bytes());
+        let path = path.to_str().unwrap().to_owned();
+        let line = refused(&[
+            "run",
+            "--kernel",
+            kernel.to_str().unwrap(),
+            "--pmu-filter",
+            &path,
+        ]);
+        assert!(line.contains(&path), "{line}");
+        line
+    };
+    let line = filter("no-action", "event 0x3C umask 0\n");
+    assert!(line.contains("Line 1: An event filter begins"), "{line}");
+    let line = filter("no-umask", "deny\n\nevent 0x3C\n");
+    assert!(line.contains("Line 3: Give `umask VALUE`"), "{line}");
+
+    let run = ["run", "--kernel", "k", "--pmu-filter", "/nowhere/filter"];
+    let line = refused(&run);
+    assert!(line.contains("/nowhere/filter: No such file"), "{line}");
+    let line = refused(&[&run[..], &["--pmu", "none"]].concat());
+    assert!(line.contains("no PMU for --pmu-filter"), "{line}");
+}
+
+#[test]
 fn a_wrong_argument_is_refused_in_one_line() {
     assert!(refused(&[]).contains("A command is missing"));
     assert!(refused(&["run"]).contains("--kernel"));

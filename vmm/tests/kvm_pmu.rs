@@ -6,7 +6,7 @@ mod common;
 
 use common::{EXIT_WITH_VENDOR, HALT, LIMIT, elf, exit, start, vm, wrmsr};
 use vmm::{ExitReason, RunReport, VmBuilder};
-use vpmu::{PmuModel, Vendor};
+use vpmu::{EventFilter, PmuModel, Vendor};
 use vpmu_kvm::cpuid::host_vendor;
 
 /// The registers of a counter 0, and the select that counts cycles at every CPL with interrupt.
@@ -105,6 +105,45 @@ fn the_report_tells_what_the_pmu_did() {
         assert_eq!(vcpu.skid.count, 1);
         assert_eq!(vcpu.exits["pmu-msr-write"], 3);
         assert!(vcpu.exits["pmu-msr-read"] >= 1);
+    }
+}
+
+/// Lets counter 0 count cycles for a while and ends the run with 1 if it has moved, else with 0:
+/// the select, `mov ecx, 10000`, `loop`, `mov ecx, counter`, `rdmsr`, `test eax, eax`, `setnz al`,
+/// `movzx eax, al`, `out 0xf4, eax`.
+fn exit_with_whether_it_counts(pmu: &Counter0) -> Vec<u8> {
+    [
+        &wrmsr(pmu.select, pmu.cycles)[..],
+        &[0xb9],
+        &10_000_u32.to_le_bytes(),
+        &[0xe2, 0xfe, 0xb9],
+        &pmu.counter.to_le_bytes(),
+        &[
+            0x0f, 0x32, 0x85, 0xc0, 0x0f, 0x95, 0xc0, 0x0f, 0xb6, 0xc0, 0xe7, 0xf4,
+        ],
+        HALT,
+    ]
+    .concat()
+}
+
+#[test]
+#[ignore = "needs KVM"]
+fn what_the_event_filter_refuses_stands_still_and_is_reported() {
+    for (model, pmu) in [(PmuModel::INTEL_V2, INTEL), (PmuModel::AMD_V2, AMD)] {
+        let event = pmu.cycles & 0xff;
+        for (text, counts) in [
+            (format!("deny\nevent {event} umask 0"), false),
+            (format!("allow\nevent {event} umask 0"), true),
+            ("allow\nfixed 0 1 2".to_owned(), false),
+        ] {
+            let filter: EventFilter = text.parse().unwrap();
+            let guest = vm(&exit_with_whether_it_counts(&pmu));
+            let guest = guest.pmu(Some(model)).pmu_filter(filter);
+            let report = start(guest).wait(LIMIT).unwrap();
+            assert_eq!(report.exit.code, Some(counts.into()), "{model}: {text}");
+            let filtered = &report.vcpus[0].filtered.selects;
+            assert_eq!(filtered.is_empty(), counts, "{model}: {filtered:?}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod doctor;
 mod events;
+mod filter;
 mod output;
 mod pmu;
 mod run;
@@ -206,14 +207,14 @@ mod tests {
 
     #[test]
     fn every_option_of_run_is_taken() {
-        let args = "perfvisor run --kernel k --cpus boot=2 --memory 1G --pmu intel-v2,fixed=0 --cmdline x \
-                    --timeout 1.5 --serial out --json";
+        let args = "perfvisor run --kernel k --cpus boot=2 --memory 1G --pmu intel-v2,fixed=0 \
+                    --pmu-filter f --cmdline x --timeout 1.5 --serial out --json";
         let Ok(Command::Run(args)) = parse(args.split_whitespace().map(OsString::from)) else {
             panic!("refused");
         };
         assert_eq!(
             args.settings(),
-            "2 vCPUs, 1073741824 bytes, intel-v2,fixed=0, 1.5s, json"
+            "2 vCPUs, 1073741824 bytes, intel-v2,fixed=0 by f, 1.5s, json"
         );
     }
 

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{RunReport, VmBuilder};
-use vpmu::{ModelError, PmuModel};
+use vpmu::{EventFilter, ModelError, PmuModel};
 
 use super::events::{self, failed};
+use super::filter;
 use super::output::{self, Patient, Stream};
 use super::signals::Signals;
 use super::size::{parse_seconds, parse_size};
@@ -41,6 +42,11 @@ pub(super) struct Args {
     /// of that vendor. [default: amd-v2 or intel-v2, as the host's CPU is, where it can be offered]
     #[arg(long, value_name = "MODEL", value_parser = parse_pmu)]
     pmu: Option<Pmu>,
+
+    /// Let the guest count only what the event filter in FILE allows: a line `allow` or `deny`, then
+    /// lines `event NUMBER umask VALUE[/MASK]` (or `umask any`), `except ...` and `fixed NUMBER...`
+    #[arg(long, value_name = "FILE")]
+    pmu_filter: Option<PathBuf>,
 
     /// The kernel's command line
     #[arg(
@@ -91,13 +97,27 @@ impl Args {
             None => "the host's".to_owned(),
             Some(Pmu(model)) => model.map_or("none".to_owned(), |model| model.to_string()),
         };
+        let by = |path: &PathBuf| format!(" by {}", path.display());
         format!(
-            "{} vCPUs, {} bytes, {pmu}, {:?}{}",
+            "{} vCPUs, {} bytes, {pmu}{}, {:?}{}",
             self.cpus,
             self.memory,
+            self.pmu_filter.as_ref().map(by).unwrap_or_default(),
             self.timeout.unwrap_or_default(),
             if self.json { ", json" } else { "" },
         )
+    }
+
+    /// What `--pmu-filter` says.
+    fn filter(&self) -> Result<Option<EventFilter>, Failure> {
+        match (&self.pmu_filter, self.pmu) {
+            (None, _) => Ok(None),
+            (Some(_), Some(Pmu(None))) => Err(Failure::new(
+                Status::Usage,
+                "There is no PMU for --pmu-filter: leave out `--pmu none` or the filter",
+            )),
+            (Some(path), _) => filter::read(path).map(Some),
+        }
     }
 
     /// Where serial output goes; a file still has what was in it.
@@ -153,6 +173,10 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
     let builder = match args.pmu {
         Some(Pmu(model)) => builder.pmu(model),
         None => builder.pmu_if_offered(),
+    };
+    let builder = match args.filter()? {
+        Some(filter) => builder.pmu_filter(filter),
+        None => builder,
     };
     let vm = builder.build().map_err(|error| failed(&error))?;
     args.clear(&sink)?;

@@ -14,7 +14,7 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use vcpu_call::VcpuId;
 use vm_memory::{Bytes, GuestAddress};
-use vpmu::{Nanos, PmuModel, Vendor};
+use vpmu::{EventFilter, Nanos, PmuModel, Vendor};
 use vpmu_kvm::kick::{self, KickGuard, Kicker};
 use vpmu_kvm::{
     CoreSource, GuestMemory, Handled, PerfCore, PmuOptions, VcpuPmuKvm, run_plain, thread_cpu_ns,
@@ -43,6 +43,7 @@ pub(super) struct PmuPlan {
     pub(super) model: PmuModel,
     pub(super) core: Arc<PerfCore>,
     pub(super) min_rearm: Option<Duration>,
+    pub(super) filter: Option<Arc<EventFilter>>,
 }
 
 impl NewVcpu for NewKvmVcpu {
@@ -68,7 +69,9 @@ impl NewVcpu for NewKvmVcpu {
                     options.min_rearm = Nanos(nanos);
                 }
                 let source = plan.core.bind(VcpuId(id), &guard, tsc_khz)?;
-                Some(VcpuPmuKvm::with_source(vm, &guard, &options, source)?)
+                let mut pmu = VcpuPmuKvm::with_source(vm, &guard, &options, source)?;
+                pmu.registers().set_filter(plan.filter);
+                Some(pmu)
             }
         };
         Ok(Box::new(KvmVcpu {

@@ -8,7 +8,7 @@ use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use vcpu_call::VcpuId;
 use vmm_sys_util::eventfd::EventFd;
-use vpmu::PmuModel;
+use vpmu::{EventFilter, PmuModel};
 use vpmu_kvm::PerfCore;
 
 use super::cpuid::Topology;
@@ -33,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) vcpus: u32,
     pub(crate) pmu: Option<PmuModel>,
     pub(crate) min_rearm: Option<Duration>,
+    pub(crate) filter: Option<Arc<EventFilter>>,
 }
 
 /// A VM whose vCPUs have no threads yet.
@@ -117,6 +118,7 @@ impl PmuPlan {
             model,
             core: Arc::new(PerfCore::with_wake(config.vcpus, wake)),
             min_rearm: config.min_rearm,
+            filter: config.filter.clone(),
         }
     }
 }

@@ -31,6 +31,7 @@ fn p35_a_plain_entry_is_one_event_with_one_unit_mask() {
     lists(&cycles, 0x3C, 0x00, true);
     lists(&cycles, 0x3C, 0x01, false);
     lists(&cycles, 0x3C, 0x80, false);
+    lists(&cycles, 0x3B, 0x00, false);
     lists(&cycles, 0x3D, 0x00, false);
     lists(&cycles, 0x00, 0x3C, false);
 }
