@@ -74,6 +74,11 @@ impl VcpuSource for ClockSource<InGuestTime> {
     }
 }
 
+/// Counts by the host's own hardware need nothing of the run loop: their overflow is the kick itself,
+/// if the source is made with [`kick::signal`](crate::kick::signal).
+#[cfg(feature = "host")]
+impl VcpuSource for vpmu::source::host::HostSource {}
+
 /// What a source needs of the run loop, beside what the guest's counters do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {

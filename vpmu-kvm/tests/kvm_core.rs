@@ -2,10 +2,8 @@
 //! The perf core beneath a real guest's PMU: events of the host share the vCPU with the guest's
 //! counters.
 
-use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,8 +14,10 @@ use vpmu::{CounterState, EventConfig, PmuModel};
 use vpmu_kvm::{Exit, Handled, PerfCore, VcpuPmuKvm, kick};
 
 mod real_mode;
+mod watchdog;
 
 use real_mode::{SPIN, with_pmu, wrmsr};
+use watchdog::Watchdog;
 
 const MODEL: PmuModel = PmuModel::INTEL_V2;
 const VCPU: VcpuId = VcpuId(0);
@@ -53,24 +53,6 @@ impl Host<'_> {
             }
             assert!(start.elapsed() < LONG, "it counts {count} and no more");
         }
-    }
-}
-
-/// Ends the tests if a call is never answered: nothing else would end a thread that waits for it.
-struct Watchdog {
-    _over: mpsc::Sender<()>,
-}
-
-impl Watchdog {
-    fn new() -> Self {
-        let (over, wait) = mpsc::channel::<()>();
-        thread::spawn(move || {
-            if wait.recv_timeout(3 * LONG) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("A call was not answered");
-                process::abort();
-            }
-        });
-        Self { _over: over }
     }
 }
 

@@ -11,8 +11,11 @@ mod embed;
 #[allow(dead_code, reason = "its main is not called")]
 mod registers;
 
+mod watchdog;
+
 /// What an example printed, also shown to whoever runs the tests.
 fn printed(run: impl FnOnce(&mut Vec<u8>) -> Result<(), Box<dyn Error>>) -> String {
+    let _watchdog = watchdog::Watchdog::new();
     let mut output = Vec::new();
     run(&mut output).unwrap();
     let output = String::from_utf8(output).unwrap();

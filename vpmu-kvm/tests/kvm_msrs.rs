@@ -6,8 +6,10 @@ use vpmu::PmuModel;
 use vpmu_kvm::{Exit, Handled, VcpuPmuKvm, kick};
 
 mod real_mode;
+mod watchdog;
 
 use real_mode::{CODE, SPIN, out, rdmsr_to, with_pmu, wrmsr};
+use watchdog::Watchdog;
 
 const DEBUGCTL: u32 = 0x1d9;
 const FREEZE_PERFMON_ON_PMI: u32 = 1 << 12;
@@ -27,6 +29,7 @@ enum Saw {
 
 /// Runs a guest on `model`; what it saw, and how many MSR accesses the PMU served.
 fn run(model: PmuModel, code: &[Vec<u8>]) -> (Vec<Saw>, usize) {
+    let _watchdog = Watchdog::new();
     let mut code = [&code.concat()[..], &out(0x18), SPIN].concat();
     let handler = u32::try_from(CODE).unwrap() + u32::try_from(code.len()).unwrap();
     code.extend([&out(0x13)[..], SPIN].concat());

@@ -14,6 +14,8 @@ use vpmu_kvm::{GuestMemory, PmuOptions, cpuid, kick, prepare_vm};
 /// Where its code is.
 pub(crate) const CODE: u64 = 0x1000;
 const RAM: usize = 0x1_0000;
+/// APIC base with x2APIC mode (bits 10, 11) on the boot CPU (bit 8).
+const APIC_BASE: u64 = 0xfee0_0d00;
 
 /// `jmp .`
 pub(crate) const SPIN: &[u8] = &[0xeb, 0xfe];
@@ -72,6 +74,9 @@ pub(crate) fn with_pmu(code: &[u8], model: Option<PmuModel>) -> Guest {
     }
     let mut sregs = vcpu.get_sregs().unwrap();
     (sregs.cs.base, sregs.cs.selector) = (0, 0);
+    if model.is_some() {
+        sregs.apic_base = APIC_BASE;
+    }
     vcpu.set_sregs(&sregs).unwrap();
     let regs = kvm_regs {
         rip: CODE,

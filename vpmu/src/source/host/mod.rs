@@ -162,17 +162,17 @@ impl HostSource {
     ///
     /// Counts what the thread does between [`enter_guest`](CounterSource::enter_guest) and
     /// [`exit_guest`](CounterSource::exit_guest), be it in a guest or not. An overflow is the signal
-    /// `kick`.
+    /// `kick`; of the clock, in a guest, only if this program may count the host's kernel.
     ///
     /// # Errors
     /// If the host refuses even these, or does not count them.
     pub fn software(kick: c_int) -> Result<Self, HostError> {
         let mut linux = Linux::new(kick);
-        let clock = EventConfig::everywhere(Self::TASK_CLOCK);
-        let clock = request::software(&clock).ok_or(HostError::NoCounter)?;
-        probe::counts(&clock, &mut linux, &mut Work::new())?;
-        let kernel = request::software(&EventConfig::everywhere(Self::PAGE_FAULTS))
+        let kernel = request::software(&EventConfig::everywhere(Self::PAGE_FAULTS), true)
             .is_some_and(|faults| sys::Backend::open(&mut linux, &faults).is_ok());
+        let clock = EventConfig::everywhere(Self::TASK_CLOCK);
+        let clock = request::software(&clock, kernel).ok_or(HostError::NoCounter)?;
+        probe::counts(&clock, &mut linux, &mut Work::new())?;
         Ok(Self {
             engine: Engine::new(linux, Window::Calls),
             lends: Lends::Software { kernel },
@@ -188,9 +188,7 @@ impl HostSource {
     fn request(&self, config: &EventConfig) -> Option<Request> {
         match &self.lends {
             Lends::Hardware { probe, guest } => probe.request(config, *guest),
-            Lends::Software { kernel } => {
-                request::software(config).filter(|request| *kernel || !request.os)
-            }
+            Lends::Software { kernel } => request::software(config, *kernel),
         }
     }
 }

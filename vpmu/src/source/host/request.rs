@@ -92,14 +92,15 @@ pub(super) fn by_number(config: &EventConfig, host: Vendor) -> Option<Request> {
     })
 }
 
-/// What is counted by Linux itself.
-pub(super) fn software(config: &EventConfig) -> Option<Request> {
+/// What is counted by Linux itself. `kernel`: it lets this program count its kernel.
+pub(super) fn software(config: &EventConfig, kernel: bool) -> Option<Request> {
     let plain = !config.edge && !config.invert && config.cmask == 0 && !config.any_thread;
     let (number, os) = match config.event {
-        // A clock runs at every level, whatever it is told to exclude; only the permission that it
-        // takes to open it depends on that.
-        TASK_CLOCK if config.usr && config.os => (PERF_COUNT_SW_TASK_CLOCK, false),
-        PAGE_FAULTS => (PERF_COUNT_SW_PAGE_FAULTS, config.os),
+        // A clock runs at every level, whatever it is told to exclude. But an overflow that finds
+        // the CPU at an excluded one is dropped, and for Linux that is where a guest is: whoever may
+        // not count the kernel is not told of overflows in guests.
+        TASK_CLOCK if config.usr && config.os => (PERF_COUNT_SW_TASK_CLOCK, kernel),
+        PAGE_FAULTS if kernel || !config.os => (PERF_COUNT_SW_PAGE_FAULTS, config.os),
         _ => return None,
     };
     plain.then_some(Request {
@@ -248,10 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn software_events_reach_into_the_kernel_where_they_may() {
+        let levels = |event, kernel| {
+            let request = software(&EventConfig::everywhere(event), kernel);
+            request.map(|request| (request.usr, request.os))
+        };
+        assert_eq!(levels(TASK_CLOCK, true), Some((true, true)));
+        assert_eq!(levels(TASK_CLOCK, false), Some((true, false)));
+        assert_eq!(levels(PAGE_FAULTS, true), Some((true, true)));
+        assert_eq!(levels(PAGE_FAULTS, false), None);
+    }
+
+    #[test]
     fn software_events_are_those_two_unmodified() {
         let everywhere = EventConfig::everywhere;
         let events: Vec<_> = [TASK_CLOCK, PAGE_FAULTS]
-            .map(|event| software(&everywhere(event)).map(|request| request.config))
+            .map(|event| software(&everywhere(event), true).map(|request| request.config))
             .to_vec();
         assert_eq!(
             events,
@@ -260,7 +273,7 @@ mod tests {
                 Some(PERF_COUNT_SW_PAGE_FAULTS.into())
             ]
         );
-        assert_eq!(software(&everywhere(Event::CoreCycles)), None);
+        assert_eq!(software(&everywhere(Event::CoreCycles), true), None);
         let changes: [fn(&mut EventConfig); 4] = [
             |config| config.edge = true,
             |config| config.invert = true,
@@ -270,7 +283,7 @@ mod tests {
         for change in changes {
             let mut config = everywhere(PAGE_FAULTS);
             change(&mut config);
-            assert_eq!(software(&config), None, "{config:?}");
+            assert_eq!(software(&config, true), None, "{config:?}");
         }
         for (usr, os) in [(true, false), (false, true)] {
             let level = |event| EventConfig {
@@ -279,11 +292,11 @@ mod tests {
                 ..everywhere(event)
             };
             assert_eq!(
-                software(&level(TASK_CLOCK)),
+                software(&level(TASK_CLOCK), true),
                 None,
                 "a clock knows no levels"
             );
-            let faults = software(&level(PAGE_FAULTS)).unwrap();
+            let faults = software(&level(PAGE_FAULTS), true).unwrap();
             assert_eq!((faults.usr, faults.os), (usr, os));
         }
     }
