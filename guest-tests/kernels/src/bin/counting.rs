@@ -207,7 +207,6 @@ fn absent_msrs() -> Outcome {
         (0x18a, 4),        // IA32_PERFEVTSEL4-7
         (0x309, 4),        // IA32_FIXED_CTR0-3
         (0x345, 1),        // IA32_PERF_CAPABILITIES
-        (0x38d, 1),        // IA32_FIXED_CTR_CTRL
         (0x391, 2),        // IA32_PERF_GLOBAL_STATUS_SET, _INUSE
         (0x3f1, 1),        // IA32_PEBS_ENABLE
         (0x4c1, 8),        // IA32_A_PMC0-7
