@@ -38,6 +38,11 @@
 //! # }
 //! ```
 //!
+//! [`VcpuPmuKvm::with_source`] takes any source instead of the clock: the perf core's by [`PerfCore`],
+//! with which events of the host share the vCPU's counters with the guest, or, with the feature
+//! `host`, the host's own counters. The crate's example `embed` is a whole VMM, and
+//! docs/embedding.md walks through it.
+//!
 //! # What it costs the guest
 //!
 //! - While the RDPMC trap is armed (from the first enabled counter on) the guest's own hardware
