@@ -9,7 +9,7 @@ use std::time::Duration;
 use vmm::{Exit, ExitReason, VmBuilder, VmError};
 
 use crate::judge::Ending;
-use crate::mover::Mover;
+use crate::mover::{Mover, Moves};
 use crate::plan::Boot;
 
 /// The machine every test kernel is written for.
@@ -22,8 +22,8 @@ pub struct Run {
     pub output: String,
     /// How it ended.
     pub ending: Ending,
-    /// How often its threads were moved, if they were to be.
-    pub moves: Option<u64>,
+    /// What came of moving its threads, if they were to be moved.
+    pub moves: Option<Moves>,
 }
 
 /// Boots `kernel` as `boot` says, on a machine with two vCPUs, and waits for its end, at most for

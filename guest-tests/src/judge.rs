@@ -54,10 +54,10 @@ impl Verdict {
         }
     }
 
-    /// The same with one more test: that threads were moved, `moves` times in all.
+    /// The same with one more test: that threads were moved `times` times in all.
     #[must_use]
-    pub fn moved(mut self, moves: u64) -> Self {
-        let failure = (moves == 0).then(|| "there is only one host CPU".to_owned());
+    pub fn moved(mut self, times: u64) -> Self {
+        let failure = (times == 0).then(|| "not once".to_owned());
         self.tests.push(Test {
             name: "its threads are moved between host CPUs".to_owned(),
             failure,

@@ -2,11 +2,12 @@
 //! Boots the guest test kernels on real KVM and judges their TAP output.
 //!
 //! [`plan`] says on which machines a kernel runs, [`boot`] runs it there through the `vmm` library,
-//! [`tap`] reads what it printed, [`mod@judge`] says what of that passed.
+//! [`mover`] moving its threads if need be, [`tap`] reads what it printed, [`mod@judge`] says what of
+//! that passed.
 
 pub mod boot;
 pub mod judge;
-mod mover;
+pub mod mover;
 pub mod plan;
 pub mod tap;
 

@@ -13,18 +13,26 @@ use nix::unistd::{Pid, gettid};
 /// How long the threads stay where they are: a few exits of a vCPU.
 const STAY: Duration = Duration::from_millis(1);
 
-/// How often threads were moved.
+/// What came of the moving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moves {
+    /// The process may use one CPU only.
+    OneCpu,
+    /// So often was a thread put on another CPU.
+    Times(u64),
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
-    moves: AtomicU64,
+    times: AtomicU64,
 }
 
 /// Moves all threads of this process but its own, until it is asked to stop.
 #[derive(Debug)]
 pub(crate) struct Mover {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Moves>,
 }
 
 impl Mover {
@@ -39,31 +47,29 @@ impl Mover {
         }
     }
 
-    /// Stops, and says how often a thread was put on another CPU: never if there is only one.
-    #[must_use]
-    pub(crate) fn stop(self) -> u64 {
+    /// Stops, and says what came of it.
+    pub(crate) fn stop(self) -> Moves {
         self.shared.stop.store(true, Ordering::Relaxed);
-        // Had it panicked, what it moved until then would still count.
-        let _ = self.thread.join();
-        self.shared.moves.load(Ordering::Relaxed)
+        // Had it panicked, it would have moved nothing more.
+        self.thread.join().unwrap_or(Moves::Times(0))
     }
 }
 
-fn run(shared: &Shared) {
+fn run(shared: &Shared) -> Moves {
     let all = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
     let cpus: Vec<CpuSet> = (0..CpuSet::count())
         .filter(|&cpu| all.is_set(cpu).unwrap_or(false))
         .filter_map(only)
         .collect();
     if cpus.len() < 2 {
-        return;
+        return Moves::OneCpu;
     }
     let mut round = 0;
     while !shared.stop.load(Ordering::Relaxed) {
         for (index, thread) in threads().into_iter().enumerate() {
             // A thread may have ended meanwhile.
             if sched_setaffinity(thread, &cpus[(round + index) % cpus.len()]).is_ok() {
-                shared.moves.fetch_add(1, Ordering::Relaxed);
+                shared.times.fetch_add(1, Ordering::Relaxed);
             }
         }
         round += 1;
@@ -74,6 +80,7 @@ fn run(shared: &Shared) {
         // As before; a thread that has ended needs nothing.
         let _ = sched_setaffinity(thread, &all);
     }
+    Moves::Times(shared.times.load(Ordering::Relaxed))
 }
 
 /// The set of `cpu` alone.
@@ -110,11 +117,13 @@ mod tests {
             .count()
             > 1;
         let mover = Mover::start();
-        while several && mover.shared.moves.load(Ordering::Relaxed) == 0 {
+        while several && mover.shared.times.load(Ordering::Relaxed) == 0 {
             thread::yield_now();
         }
-        let moves = mover.stop();
-        assert_eq!(moves > 0, several);
+        match mover.stop() {
+            Moves::OneCpu => assert!(!several),
+            Moves::Times(times) => assert!(several && times > 0),
+        }
         assert_eq!(sched_getaffinity(Pid::from_raw(0)).unwrap(), before);
     }
 }
