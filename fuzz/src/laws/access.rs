@@ -4,7 +4,7 @@
 use vpmu::{CounterId, MsrId, MsrRead, MsrWrite};
 
 use super::{Book, Laws};
-use crate::expected::{self, CTR_FRZ, Register};
+use crate::expected::{self, Register};
 use crate::guest::{Pmu, Seen};
 
 impl Laws {
@@ -43,11 +43,17 @@ impl Laws {
             }
             Register::StatusClear => {
                 assert_eq!(seen.status & value, 0, "P06: a bit is still set");
+                self.by_hand &= !value;
             }
             Register::StatusSet => {
                 let bits = value & (expected::counter_bits(self.model) | self.freeze_bit());
                 assert_eq!(bits & !seen.status, 0, "P24: a bit is not set");
-                self.by_hand |= bits & !CTR_FRZ != 0;
+                for id in expected::counters(self.model) {
+                    let new = bits & expected::bit(id) & !self.seen.status;
+                    if seen.asked(id).interrupts() {
+                        self.by_hand |= new;
+                    }
+                }
             }
             _ => {}
         }
@@ -63,7 +69,7 @@ impl Laws {
             (None, MsrRead::NotHandled) => assert!(!self.routed(msr), "P01: {:#x}", msr.0),
             _ => panic!("P01: RDMSR of {:#x}, {register:?}, gives {answer:?}", msr.0),
         }
-        self.look(pmu, Seen::of(pmu));
+        self.idle(pmu);
     }
 
     fn routed(&self, msr: MsrId) -> bool {
@@ -112,6 +118,6 @@ impl Laws {
         let counter = expected::rdpmc(self.model, index);
         let wanted = counter.map(|id| self.seen.counter(id).value);
         assert_eq!(answer, wanted, "P07: RDPMC {index:#x}");
-        self.look(pmu, Seen::of(pmu));
+        self.idle(pmu);
     }
 }

@@ -24,7 +24,10 @@ impl Laws {
         assert_eq!(entry.is_err(), asked == 1 && !works, "P17");
         let outcome = entry.ok().and_then(|entry| entry.pmi);
         assert_eq!(outcome.is_some(), asked == 1 && works, "P14");
-        assert!(asked == 0 || now >= self.throttled, "P19: a PMI too early");
+        if let Some(throttled) = self.throttled {
+            let comes = self.due() && now >= throttled;
+            assert_eq!(comes, asked == 1, "P14, P19: a PMI that is due");
+        }
         match outcome {
             None => assert_eq!(
                 seen, self.seen,
@@ -45,6 +48,16 @@ impl Laws {
         self.look(pmu, seen);
     }
 
+    /// Whether a PMI is due (P14, P15, P24).
+    fn due(&self) -> bool {
+        let interrupting = self.interrupting();
+        let overflowed = self.seen.counters().any(|counter| {
+            let book = &self.books[counter.id.slot()];
+            interrupting & expected::bit(counter.id) != 0 && book.truth > book.shown
+        });
+        overflowed || self.by_hand & interrupting != 0
+    }
+
     fn interrupted(&mut self, seen: &Seen, outcome: PmiOutcome, now: Nanos) {
         self.asked += 1;
         let mut overflowed = 0;
@@ -56,7 +69,9 @@ impl Laws {
                 assert!(self.counts(id), "P15: {id} does not run");
             }
         }
-        assert!(overflowed != 0 || self.by_hand, "P14: a PMI for nothing");
+        let by_hand = self.by_hand & self.interrupting();
+        assert!(overflowed | by_hand != 0, "P14: a PMI for nothing");
+        self.by_hand &= !by_hand;
         let delivered = outcome.delivered();
         let freezes = delivered && self.seen.debug_control & FREEZE_ON_PMI != 0;
         let streamlined = if freezes { self.freeze_bit() } else { 0 };
@@ -72,7 +87,7 @@ impl Laws {
         assert_eq!(seen.control, control, "P27: the control after a PMI");
         if delivered {
             self.delivered += 1;
-            self.throttled = now.saturating_add(self.min_rearm);
+            self.throttled = Some(now.saturating_add(self.min_rearm));
         }
     }
 
@@ -88,7 +103,7 @@ impl Laws {
             Some(Recheck::At(until)) => {
                 assert!(until > now, "P20: in the past");
                 assert!(
-                    self.throttled == Nanos(0) || until == self.throttled,
+                    self.throttled.is_none_or(|throttled| throttled == until),
                     "P19: too long"
                 );
             }

@@ -34,15 +34,15 @@ pub struct Laws {
     books: [Book; MAX_SLOTS],
     /// As of the last step.
     seen: Seen,
-    /// Whether a PMI may have been asked for by STATUS_SET.
-    by_hand: bool,
+    /// The counters for which STATUS_SET asked for a PMI that is still to come, by their bits.
+    by_hand: u64,
     /// How often the sink worked, and how often it delivered, since the PMU was made.
     asked: u64,
     delivered: u64,
     /// The shortest time between two PMIs.
     min_rearm: Nanos,
-    /// No PMI may come earlier (P19).
-    throttled: Nanos,
+    /// No PMI comes earlier, and what is due then comes (P19); `None` when that cannot be said.
+    throttled: Option<Nanos>,
 }
 
 impl Laws {
@@ -51,6 +51,7 @@ impl Laws {
         let seen = Seen::of(pmu);
         let stats = pmu.stats();
         let snapshot = pmu.clone().snapshot(Nanos(0));
+        let asked = snapshot.counters.iter().filter(|counter| counter.pmi_asked);
         let mut books = [Book::default(); MAX_SLOTS];
         for held in &snapshot.counters {
             let counter = seen.counter(held.id);
@@ -64,11 +65,11 @@ impl Laws {
             filter,
             books,
             seen,
-            by_hand: snapshot.counters.iter().any(|counter| counter.pmi_asked),
+            by_hand: asked.fold(0, |bits, counter| bits | expected::bit(counter.id)),
             asked: stats.pmis + stats.masked + stats.undeliverable,
             delivered: stats.pmis,
             min_rearm: DEFAULT_MIN_REARM,
-            throttled: Nanos(0),
+            throttled: Some(snapshot.throttled_for),
         }
     }
 
@@ -90,12 +91,16 @@ impl Laws {
             (Op::Enter(answer), Told::Enter(entry, asked)) => {
                 self.entered(pmu, now, answer, entry, asked);
             }
-            (Op::Count(..) | Op::CountAll(_), Told::Nothing) => self.look(pmu, Seen::of(pmu)),
+            (Op::Count(..) | Op::CountAll(_), Told::Nothing) => {
+                let seen = Seen::of(pmu);
+                self.hidden(&seen);
+                self.look(pmu, seen);
+            }
             (Op::Reset, Told::Nothing) => self.reset(pmu),
             (Op::MinRearm(time), Told::Nothing) => {
                 self.min_rearm = time;
                 // It holds for the PMI to come as well.
-                self.throttled = Nanos(0);
+                self.throttled = None;
                 self.idle(pmu);
             }
             (Op::Wait(_) | Op::Exit | Op::Move, Told::Nothing) => self.idle(pmu),
@@ -142,6 +147,31 @@ impl Laws {
         assert_eq!(seen, self.seen, "something happened by itself");
     }
 
+    /// Overflows with INT stay hidden until an entry (P14).
+    fn hidden(&self, seen: &Seen) {
+        let wrap = expected::wrap(self.model);
+        for counter in seen.counters() {
+            let id = counter.id;
+            if seen.asked(id).interrupts() {
+                let before = self.books[id.slot()].shown;
+                assert_eq!(counter.shown / wrap, before / wrap, "P14: {id} wrapped");
+                let bits = expected::bit(id) & (seen.status ^ self.seen.status);
+                assert_eq!(bits, 0, "P14: the status bit of {id}");
+            }
+        }
+    }
+
+    /// The counters that run and have INT, by their bits.
+    fn interrupting(&self) -> u64 {
+        let mut bits = 0;
+        for id in expected::counters(self.model) {
+            if self.counts(id) && self.seen.asked(id).interrupts() {
+                bits |= expected::bit(id);
+            }
+        }
+        bits
+    }
+
     /// After events, and after steps with laws of their own.
     fn look(&mut self, pmu: &Pmu, seen: Seen) {
         let wrap = expected::wrap(self.model);
@@ -172,6 +202,10 @@ impl Laws {
             if !self.lets(id) && seen.wants(self.model.vendor(), id) {
                 assert_eq!(counter.state, CounterState::Filtered, "P35: {id}");
             }
+            // Found running without INT, it wants no PMI any more.
+            if counts && !seen.asked(id).interrupts() {
+                self.by_hand &= !expected::bit(id);
+            }
             self.books[id.slot()].shown = shown;
         }
         let mine: u32 = seen
@@ -195,7 +229,7 @@ impl Laws {
                 shown,
             };
         }
-        self.by_hand = false;
+        self.by_hand = 0;
         self.look(pmu, seen);
     }
 
