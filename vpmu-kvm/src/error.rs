@@ -3,6 +3,7 @@
 
 use thiserror::Error;
 use vmm_sys_util::errno;
+use vpmu::context::PerfError;
 
 /// A failed call to KVM or to the host, with what the user can do about it.
 #[derive(Debug, Error)]
@@ -49,6 +50,9 @@ pub enum Error {
     /// A vCPU thread is already bound to another vCPU.
     #[error("This thread already runs a vCPU: start one thread for each")]
     ThreadBound,
+    /// The perf core refused.
+    #[error(transparent)]
+    PerfCore(#[from] PerfError),
 }
 
 /// Says in one line which ioctl failed and what to do.

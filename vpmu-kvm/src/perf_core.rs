@@ -10,7 +10,7 @@ use vpmu::context::{
 };
 use vpmu::source::MAX_SLOTS;
 use vpmu::source::clock::ClockSource;
-use vpmu::{CounterSource, EventConfig, Nanos};
+use vpmu::{CounterSource, EventConfig, Nanos, NoObserver};
 
 use crate::InGuestTime;
 use crate::kick::{KickGuard, Kicker};
@@ -27,11 +27,12 @@ impl Clock for Monotonic {
     }
 }
 
-/// A vCPU of the perf core that counts cycles by the time that it spends in the guest.
-pub type CoreSource = VcpuThread<ClockSource<InGuestTime>, Monotonic>;
+/// A vCPU of the perf core that counts cycles by the time that it spends in the guest; the core's
+/// steps are told to an `O`.
+pub type CoreSource<O = NoObserver> = VcpuThread<ClockSource<InGuestTime>, Monotonic, O>;
 
 /// The perf core of one VM: guest counters are pinned events of their vCPU there, and events that
-/// the host opens share the vCPU's counters with them.
+/// the host opens share the vCPU's counters with them. An `O` sees what it does.
 ///
 /// ```no_run
 /// # use std::sync::Arc;
@@ -60,8 +61,8 @@ pub type CoreSource = VcpuThread<ClockSource<InGuestTime>, Monotonic>;
 /// # Ok(())
 /// # }
 /// ```
-pub struct PerfCore {
-    perf: Perf<Monotonic>,
+pub struct PerfCore<O = NoObserver> {
+    perf: Perf<Monotonic, O>,
     calls: PerfCalls,
     kickers: Kickers,
 }
@@ -70,15 +71,28 @@ pub struct PerfCore {
 type Kickers = Arc<[Mutex<Option<Kicker>>]>;
 
 impl PerfCore {
-    /// The perf core of a VM with so many vCPUs, each with as many counters as a PMU can have.
+    /// The perf core of a VM with at most so many vCPUs, each with as many counters as a PMU can
+    /// have.
     pub fn new(vcpus: u32) -> Self {
-        Self::with_wake(vcpus, |_| ())
+        Self::with_observer(vcpus, NoObserver)
     }
 
     /// Like [`new`](Self::new), for a VMM whose vCPU threads also wait outside the guest, such as
     /// for the end of a pause: `wake` is called after each kick of a vCPU and makes its thread
     /// look again, by [`VcpuPmuKvm::tend`](crate::VcpuPmuKvm::tend).
     pub fn with_wake(vcpus: u32, wake: impl Fn(VcpuId) + Send + Sync + 'static) -> Self {
+        Self::make(vcpus, NoObserver, wake)
+    }
+}
+
+impl<O: PerfObserver> PerfCore<O> {
+    /// Like [`PerfCore::new`], with somebody who watches: `observer` sees every step of the core, on
+    /// whatever thread it happens.
+    pub fn with_observer(vcpus: u32, observer: O) -> Self {
+        Self::make(vcpus, observer, |_| ())
+    }
+
+    fn make(vcpus: u32, observer: O, wake: impl Fn(VcpuId) + Send + Sync + 'static) -> Self {
         let kickers: Kickers = (0..vcpus).map(|_| Mutex::new(None)).collect();
         let config = PerfConfig {
             slots: MAX_SLOTS,
@@ -90,7 +104,7 @@ impl PerfCore {
             wake,
         };
         Self {
-            perf: Perf::new(config, Monotonic),
+            perf: Perf::with_observer(config, Monotonic, observer),
             calls: Calls::new(vcpus, ipi),
             kickers,
         }
@@ -98,7 +112,7 @@ impl PerfCore {
 
     /// The engine: what opens, reads and closes events.
     #[must_use]
-    pub const fn perf(&self) -> &Perf<Monotonic> {
+    pub const fn perf(&self) -> &Perf<Monotonic, O> {
         &self.perf
     }
 
@@ -119,7 +133,7 @@ impl PerfCore {
         vcpu: VcpuId,
         guard: &KickGuard,
         tsc_khz: u32,
-    ) -> Result<CoreSource, PerfError> {
+    ) -> Result<CoreSource<O>, PerfError> {
         let clock = ClockSource::new(InGuestTime::new(tsc_khz));
         let cpu = self.perf.cpu(vcpu, clock)?;
         let mail = self.calls.vcpu(vcpu);
@@ -134,7 +148,7 @@ impl PerfCore {
     }
 }
 
-impl fmt::Debug for PerfCore {
+impl<O> fmt::Debug for PerfCore<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerfCore")
             .field("perf", &self.perf)

@@ -81,10 +81,23 @@ impl KickTimer {
             return Ok(());
         }
         let deadline = deadline.max(now + 1);
+        self.set(deadline)?;
+        self.deadline = Some(deadline);
+        Ok(())
+    }
+
+    /// Does not fire any more, unless it has just done so.
+    pub(crate) fn stop(&mut self) -> Result<(), Error> {
+        self.deadline = None;
+        self.set(0)
+    }
+
+    /// Sets it to fire at `at`; 0 stops it.
+    fn set(&self, at: u64) -> Result<(), Error> {
         let value = timespec {
-            tv_sec: i64::try_from(deadline / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_sec: i64::try_from(at / 1_000_000_000).unwrap_or(i64::MAX),
             // Below 10^9: it fits.
-            tv_nsec: i64::try_from(deadline % 1_000_000_000).unwrap_or(0),
+            tv_nsec: i64::try_from(at % 1_000_000_000).unwrap_or(0),
         };
         let setting = itimerspec {
             it_interval: timespec {
@@ -109,7 +122,6 @@ impl KickTimer {
                 source: errno::Error::last(),
             });
         }
-        self.deadline = Some(deadline);
         Ok(())
     }
 }

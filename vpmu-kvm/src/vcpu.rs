@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use kvm_bindings::kvm_debug_exit_arch;
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
-use vpmu::{ClockSource, MsrId, MsrRead, MsrWrite, Nanos, PmuModel, PmuStats, Recheck, VcpuPmu};
+use vpmu::{
+    ClockSource, MsrId, MsrRead, MsrWrite, Nanos, NoObserver, PmuModel, PmuObserver, PmuStats,
+    Recheck, VcpuPmu,
+};
 
 use crate::GuestMemory;
 use crate::arming::enables;
@@ -18,6 +21,8 @@ use crate::rotation::Rotation;
 use crate::source::{Needs, VcpuSource};
 use crate::timer::{KickTimer, monotonic_ns};
 use crate::trap::{RdpmcTrap, TrapStats};
+
+mod outside;
 
 /// When to try a PMI again that could not be delivered behind another event, if the guest does not
 /// exit by itself before. Long enough for the entry that delivers that event to happen: a kick
@@ -76,11 +81,11 @@ pub enum Handled {
     Debug,
 }
 
-/// The PMU of one vCPU on KVM: registers over the source `S`. Lives on the vCPU's thread, beside its
-/// `VcpuFd`.
+/// The PMU of one vCPU on KVM: registers over the source `S`, watched by a `P`. Lives on the vCPU's
+/// thread, beside its `VcpuFd`.
 #[derive(Debug)]
-pub struct VcpuPmuKvm<S = ClockSource<InGuestTime>> {
-    pmu: VcpuPmu<S>,
+pub struct VcpuPmuKvm<S = ClockSource<InGuestTime>, P = NoObserver> {
+    pmu: VcpuPmu<S, P>,
     tsc_khz: u32,
     trap: RdpmcTrap,
     lapic: Lapic,
@@ -121,7 +126,23 @@ impl<S: VcpuSource> VcpuPmuKvm<S> {
         options: &PmuOptions,
         source: S,
     ) -> Result<Self, Error> {
-        let mut pmu = VcpuPmu::new(options.model, source);
+        Self::with_source_and_observer(vm, guard, options, source, NoObserver)
+    }
+}
+
+impl<S: VcpuSource, P: PmuObserver> VcpuPmuKvm<S, P> {
+    /// Like [`VcpuPmuKvm::with_source`], with somebody who watches the registers.
+    ///
+    /// # Errors
+    /// When the host refuses the timer.
+    pub fn with_source_and_observer(
+        vm: Arc<VmFd>,
+        guard: &KickGuard,
+        options: &PmuOptions,
+        source: S,
+        observer: P,
+    ) -> Result<Self, Error> {
+        let mut pmu = VcpuPmu::with_observer(options.model, source, observer);
         pmu.set_min_rearm(options.min_rearm);
         Ok(Self {
             pmu,
@@ -139,7 +160,7 @@ impl<S: VcpuSource> VcpuPmuKvm<S> {
     }
 
     /// The registers, for what is the VMM's to do with them: snapshot and restore, reset, filter.
-    pub const fn registers(&mut self) -> &mut VcpuPmu<S> {
+    pub const fn registers(&mut self) -> &mut VcpuPmu<S, P> {
         self.handed_out = true;
         &mut self.pmu
     }

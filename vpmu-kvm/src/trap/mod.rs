@@ -96,6 +96,15 @@ impl RdpmcTrap {
         Ok(())
     }
 
+    /// Takes the breakpoint away, and forgets the guest that it was for.
+    pub(crate) fn disarm(&mut self, vcpu: &mut VcpuFd) -> Result<(), Error> {
+        self.gate = None;
+        vcpu.clear_sync_valid_reg(SyncReg::Register);
+        vcpu.clear_sync_dirty_reg(SyncReg::Register);
+        vcpu.set_guest_debug(&kvm_guest_debug::default())
+            .map_err(kvm("KVM_SET_GUEST_DEBUG", REPORT))
+    }
+
     /// Whether the guest stands before the first instruction of its #GP handler: the breakpoint
     /// there is about to fire.
     pub(crate) fn is_due(&self, vcpu: &mut VcpuFd) -> bool {

@@ -44,7 +44,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> VcpuThread<S, C, O> {
         self.cpu.perf().clone()
     }
 
-    /// Takes calls from now on, and events.
+    /// Takes calls from now on, and events. On a vCPU that is online it is harmless.
     ///
     /// # Errors
     /// None today: the mailbox is its own.
@@ -53,11 +53,15 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> VcpuThread<S, C, O> {
         self.perf().online(self.cpu.id(), self)
     }
 
-    /// The vCPU's events end, its task is current no more, and calls are refused from now on (D2).
+    /// The vCPU's events end, its task is current no more, and calls are refused from now on (D2). On
+    /// a vCPU that is offline it is harmless.
     ///
     /// # Errors
     /// None today: the mailbox is its own.
     pub fn offline(&mut self) -> Result<(), PerfError> {
+        if !self.mail.is_online() {
+            return Ok(());
+        }
         self.perf().offline(self.cpu.id(), self)?;
         let Self { cpu, mail } = self;
         mail.go_offline(|call| cpu.run(call.by_ref()));
