@@ -2,9 +2,9 @@
 //! The port I/O bus: which device answers at which port.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A device on a bus.
+/// A device on a bus that locks it for each access.
 ///
 /// `offset` is relative to the start of the device's range; the bus passes only
 /// bytes that lie within that range, and at least one.
@@ -14,6 +14,35 @@ pub trait BusDevice: Send {
 
     /// Takes what the guest writes at `offset`.
     fn write(&mut self, offset: u16, data: &[u8]);
+}
+
+/// A device that sees to its own locking, so that what follows from an access can
+/// happen with no lock held. Otherwise as [`BusDevice`].
+pub trait SharedDevice: Send + Sync {
+    /// Fills `data` with what the guest reads at `offset`.
+    fn read(&self, offset: u16, data: &mut [u8]);
+
+    /// Takes what the guest writes at `offset`.
+    fn write(&self, offset: u16, data: &[u8]);
+}
+
+/// The bus's lock around a device without one.
+struct Locked(Mutex<Box<dyn BusDevice>>);
+
+impl Locked {
+    fn lock(&self) -> MutexGuard<'_, Box<dyn BusDevice>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SharedDevice for Locked {
+    fn read(&self, offset: u16, data: &mut [u8]) {
+        self.lock().read(offset, data);
+    }
+
+    fn write(&self, offset: u16, data: &[u8]) {
+        self.lock().write(offset, data);
+    }
 }
 
 /// A run of I/O ports, at least one, none above 0xFFFF.
@@ -74,13 +103,14 @@ pub enum BusError {
 
 struct Slot {
     ports: PortRange,
-    device: Mutex<Box<dyn BusDevice>>,
+    device: Box<dyn SharedDevice>,
 }
 
 /// Port I/O, shared by all vCPUs.
 ///
-/// Each device has a lock of its own, held for one access. A device that
-/// panicked keeps answering: its state is whatever the panic left.
+/// Each [`BusDevice`] has a lock of its own, held for one access; one that
+/// panicked keeps answering: its state is whatever the panic left. A
+/// [`SharedDevice`] is called with no lock held.
 #[derive(Default)]
 pub struct PioBus {
     /// Sorted by port.
@@ -108,6 +138,19 @@ impl PioBus {
     /// [`BusError::Overlap`] if another device has any of them; the bus is then
     /// as it was.
     pub fn insert(&mut self, ports: PortRange, device: Box<dyn BusDevice>) -> Result<(), BusError> {
+        self.insert_shared(ports, Box::new(Locked(Mutex::new(device))))
+    }
+
+    /// As [`Self::insert`], for a device that needs no lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::insert`].
+    pub fn insert_shared(
+        &mut self,
+        ports: PortRange,
+        device: Box<dyn SharedDevice>,
+    ) -> Result<(), BusError> {
         if let Some(slot) = self.slots.iter().find(|slot| slot.ports.overlaps(ports)) {
             return Err(BusError::Overlap {
                 wanted: ports,
@@ -117,13 +160,7 @@ impl PioBus {
         let at = self
             .slots
             .partition_point(|slot| slot.ports.first < ports.first);
-        self.slots.insert(
-            at,
-            Slot {
-                ports,
-                device: Mutex::new(device),
-            },
-        );
+        self.slots.insert(at, Slot { ports, device });
         Ok(())
     }
 
@@ -132,14 +169,14 @@ impl PioBus {
         data.fill(0xff);
         let len = data.len();
         self.pieces(port, len, |slot, offset, from, to| {
-            lock(slot).read(offset, &mut data[from..to]);
+            slot.device.read(offset, &mut data[from..to]);
         });
     }
 
     /// A write of `data` at `port`; what no device claims is dropped.
     pub fn write(&self, port: u16, data: &[u8]) {
         self.pieces(port, data.len(), |slot, offset, from, to| {
-            lock(slot).write(offset, &data[from..to]);
+            slot.device.write(offset, &data[from..to]);
         });
     }
 
@@ -171,13 +208,9 @@ impl PioBus {
     }
 }
 
-fn lock(slot: &Slot) -> std::sync::MutexGuard<'_, Box<dyn BusDevice>> {
-    slot.device.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, OnceLock};
 
     use proptest::prelude::*;
 
@@ -277,6 +310,39 @@ mod tests {
         let mut data = [0; 4];
         bus.read(0xffff, &mut data);
         assert_eq!(data, [0, 0xff, 0xff, 0xff]);
+    }
+
+    /// Reads another of its ports, over the bus, while it is written to.
+    struct Nested {
+        bus: Arc<OnceLock<PioBus>>,
+        seen: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl SharedDevice for Nested {
+        fn read(&self, _offset: u16, data: &mut [u8]) {
+            data.fill(7);
+        }
+
+        fn write(&self, _offset: u16, _data: &[u8]) {
+            let mut data = [0];
+            self.bus.get().unwrap().read(0x11, &mut data);
+            self.seen.lock().unwrap().extend(data);
+        }
+    }
+
+    #[test]
+    fn no_lock_is_held_around_a_shared_device() {
+        let (filled, seen) = <(Arc<OnceLock<PioBus>>, Arc<Mutex<Vec<u8>>>)>::default();
+        let mut bus = PioBus::new();
+        let device = Nested {
+            bus: filled.clone(),
+            seen: seen.clone(),
+        };
+        bus.insert_shared(range(0x10, 0x11), Box::new(device))
+            .unwrap();
+        assert!(filled.set(bus).is_ok());
+        filled.get().unwrap().write(0x10, &[1]);
+        assert_eq!(*seen.lock().unwrap(), [7]);
     }
 
     proptest! {

@@ -24,10 +24,12 @@
 //! ```
 
 mod bus;
+mod cpu_hotplug;
 mod debug_exit;
 mod serial;
 
-pub use bus::{BusDevice, BusError, PioBus, PortRange};
+pub use bus::{BusDevice, BusError, PioBus, PortRange, SharedDevice};
+pub use cpu_hotplug::{CpuHotplug, CpuHotplugError, CpuHotplugEvents, CpuHotplugHandle};
 pub use debug_exit::{DebugExit, ExitLatch};
 pub use serial::SerialPort;
 pub use vm_superio::Trigger;
