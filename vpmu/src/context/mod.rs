@@ -196,6 +196,7 @@ mod switch;
 mod task;
 mod threads;
 mod trace;
+mod words;
 
 pub use attr::{Attr, Target};
 pub use audit::Violation;
@@ -213,3 +214,4 @@ pub use sigtrap::{Trap, TrapCounts};
 pub use task::{Task, TaskId};
 pub use threads::{HostThread, PerfCalls, VcpuThread};
 pub use trace::ChromeTrace;
+pub use words::{Detail, Edge, Lane};

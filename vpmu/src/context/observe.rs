@@ -14,6 +14,12 @@ pub trait PerfObserver: Send + Sync {
     /// Whether anybody looks.
     const LOOKS: bool = true;
 
+    /// Whether anybody looks now, for one that is switched at run time. Asked before each step: while
+    /// nobody does, a step costs this and not even a look at the clock.
+    fn looks(&self) -> bool {
+        Self::LOOKS
+    }
+
     /// Something happened.
     fn record(&self, record: &Record);
 }
@@ -26,6 +32,10 @@ impl PerfObserver for crate::NoObserver {
 
 impl<O: PerfObserver> PerfObserver for std::sync::Arc<O> {
     const LOOKS: bool = O::LOOKS;
+
+    fn looks(&self) -> bool {
+        O::looks(self)
+    }
 
     fn record(&self, record: &Record) {
         O::record(self, record);

@@ -277,7 +277,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         event: Option<EventId>,
         step: Step,
     ) {
-        if O::LOOKS {
+        if O::LOOKS && self.0.observer.looks() {
             self.0.observer.record(&Record {
                 time: self.now(),
                 vcpu,

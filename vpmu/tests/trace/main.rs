@@ -7,6 +7,7 @@
 #[path = "../context_rig/mod.rs"]
 mod rig;
 
+mod looks;
 mod parsed;
 mod slices;
 mod window;

@@ -7,9 +7,9 @@ use core::fmt;
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
-use super::slices::{End, Lane, Slice, Track};
+use super::slices::{End, Slice, Track};
 use crate::Nanos;
-use crate::context::{EventId, Leaves, Record, Retry, Step, TaskId};
+use crate::context::{Detail, EventId, Lane, Record, Step, TaskId};
 use crate::source::MAX_SLOTS;
 
 /// A trace that is being written.
@@ -62,7 +62,7 @@ impl<W: Write> Json<W> {
         };
         let ended = match slice.end {
             End::Open(_) => ("open", Arg::True),
-            End::Left(_, leaves) => ("leaves", leaves_as(leaves)),
+            End::Left(_, how) => detail(Step::SwitchOut(how)),
             End::Off(_) => NOTHING,
         };
         let begin = Micros(slice.begin);
@@ -76,17 +76,18 @@ impl<W: Write> Json<W> {
 
     /// Writes a step that takes no time. Those that begin or end a slice are none.
     pub(super) fn instant(&mut self, record: &Record) -> io::Result<()> {
-        let Some((name, detail)) = instant(record.step) else {
+        let step = record.step;
+        if step.edge().is_some() {
             return Ok(());
-        };
-        let time = Micros(record.time);
+        }
+        let (name, time) = (step.name(), Micros(record.time));
         let head = format_args!(r#""name":"{name}","ph":"i","s":"t","ts":{time}"#);
         let track = record.vcpu.map(|vcpu| (vcpu, Lane::Task));
         self.used.insert(track);
         self.event(
             head,
             track,
-            &[task(record.task), event(record.event), detail],
+            &[task(record.task), event(record.event), detail(step)],
         )
     }
 
@@ -191,61 +192,16 @@ fn word(word: &'static str) -> Arg {
     Arg::Word(Name(word, None))
 }
 
-fn leaves_as(leaves: Leaves) -> Arg {
-    word(match leaves {
-        Leaves::Queued => "queued",
-        Leaves::Blocked => "blocked",
-    })
-}
-
 fn wide(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-/// What a step is called, with its detail, unless it begins or ends a slice.
-fn instant(step: Step) -> Option<(&'static str, Field)> {
-    let vcpu = |vcpu: vcpu_call::VcpuId| ("to", Arg::Number(u64::from(vcpu.0)));
-    let number = |key, number| (key, Arg::Number(number));
-    Some(match step {
-        Step::SwitchIn | Step::SwitchOut(_) | Step::SlotIn(_) | Step::SlotOut(_) => return None,
-        Step::Created(None) => ("created", NOTHING),
-        Step::Created(Some(parent)) => ("forked", number("from", parent.0)),
-        Step::Exec => ("exec", NOTHING),
-        Step::Exited => ("exit", NOTHING),
-        Step::Online => ("online", NOTHING),
-        Step::Offline => ("offline", NOTHING),
-        Step::Swap(with) => ("swap", number("with", with.0)),
-        Step::Migrate(to) => ("migrate", vcpu(to)),
-        Step::Wake(to) => ("wake", vcpu(to)),
-        Step::Refused => ("refused", NOTHING),
-        Step::Open => ("open", NOTHING),
-        Step::Close => ("close", NOTHING),
-        Step::Round(round) => ("round", number("round", u64::from(round))),
-        Step::CallSent(to) => ("call", vcpu(to)),
-        Step::CallRefused(to) => ("call refused", vcpu(to)),
-        Step::CallServed => ("call served", NOTHING),
-        Step::Retry(why) => ("retry", ("why", reason(why))),
-        Step::Failed => ("failed", NOTHING),
-        Step::Rotate => ("rotate", NOTHING),
-        Step::Overflow(overflows) => ("overflow", number("overflows", overflows)),
-        Step::Throttled => ("throttled", NOTHING),
-        Step::Limit => ("limit", NOTHING),
-        Step::IrqWork => ("irq work", NOTHING),
-        Step::TrapQueued => ("trap queued", NOTHING),
-        Step::TrapMerged => ("trap merged", NOTHING),
-        Step::TrapSent => ("trap sent", NOTHING),
-        Step::TrapsDropped(traps) => ("traps dropped", number("traps", wide(traps))),
-    })
-}
-
-fn reason(why: Retry) -> Arg {
-    word(match why {
-        Retry::Moved => "moved",
-        Retry::Running => "running",
-        Retry::Traded => "traded",
-        Retry::NotHere => "not here",
-        Retry::Offline => "offline",
-    })
+fn detail(of: Step) -> Field {
+    match of.detail() {
+        None => NOTHING,
+        Some((key, Detail::Number(number))) => (key, Arg::Number(number)),
+        Some((key, Detail::Word(this))) => (key, word(this)),
+    }
 }
 
 impl fmt::Display for Name {

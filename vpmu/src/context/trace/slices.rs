@@ -6,16 +6,7 @@ use std::collections::BTreeMap;
 use vcpu_call::VcpuId;
 
 use crate::Nanos;
-use crate::context::{EventId, Leaves, Record, Step, TaskId};
-
-/// A part of a vCPU of which there is one user at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Lane {
-    /// Its current task.
-    Task,
-    /// One of its counters.
-    Counter(usize),
-}
+use crate::context::{Edge, EventId, Lane, Leaves, Record, Step, TaskId};
 
 /// Where a slice is drawn.
 pub(super) type Track = (VcpuId, Lane);
@@ -50,12 +41,10 @@ impl Slices {
     pub(super) fn apply(&mut self, record: &Record) -> Option<Slice> {
         let vcpu = record.vcpu?;
         let now = record.time;
-        match record.step {
-            Step::SwitchIn => self.begin((vcpu, Lane::Task), record),
-            Step::SlotIn(slot) => self.begin((vcpu, Lane::Counter(slot)), record),
-            Step::SwitchOut(leaves) => self.end((vcpu, Lane::Task), End::Left(now, leaves)),
-            Step::SlotOut(slot) => self.end((vcpu, Lane::Counter(slot)), End::Off(now)),
-            _ => None,
+        match (record.step.edge()?, record.step) {
+            (Edge::Begin(lane), _) => self.begin((vcpu, lane), record),
+            (Edge::End(lane), Step::SwitchOut(how)) => self.end((vcpu, lane), End::Left(now, how)),
+            (Edge::End(lane), _) => self.end((vcpu, lane), End::Off(now)),
         }
     }
 
