@@ -5,6 +5,7 @@
 //! ends it, [`RunReport`] says what happened.
 
 pub mod cli;
+pub mod control;
 
 mod boot;
 mod console;
