@@ -13,12 +13,12 @@ pub(super) mod register {
     pub(crate) const STATUS: usize = 1;
     /// Read: the lowest vCPU with an event. Written: see [`super::command`].
     pub(crate) const COMMAND: usize = 2;
-    /// How many vCPUs there can be. The ACPI tables tell a guest as well; a guest without ACPI
-    /// learns here that there is a controller at all.
+    /// How many vCPUs there can be: for guests that have no ACPI tables to tell them.
     pub(crate) const COUNT: usize = 3;
 }
 
-/// Bits of the status register. The others read 0, and mean nothing when written.
+/// Bits of the status register. The others read 0, which tells a controller from ports that nobody
+/// answers, and mean nothing when written.
 pub(super) mod status {
     /// The vCPU is there: it may be started. ACPI's `_STA`.
     pub(crate) const PRESENT: u8 = 1 << 0;
@@ -66,14 +66,14 @@ struct Slot {
 /// The state machine.
 #[derive(Debug)]
 pub(super) struct Machine {
-    /// By number; at most 254, so that neither a number nor the count is [`NONE`].
+    /// By number; at most 255, so that no number is [`NONE`].
     slots: Vec<Slot>,
     selected: u8,
 }
 
 impl Machine {
     pub(super) fn new(boot: u8, max: u8) -> Result<Self, CpuHotplugError> {
-        if boot == 0 || boot > max || max == NONE {
+        if boot == 0 || boot > max {
             return Err(CpuHotplugError::Count { boot, max });
         }
         let slot = |cpu| Slot {

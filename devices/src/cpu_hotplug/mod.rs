@@ -34,8 +34,10 @@ pub trait CpuHotplugEvents: Send + Sync {
 /// Why the controller does not do what the host wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CpuHotplugError {
-    /// The machine cannot be built so: it has vCPU 0 at the start, and room for 254 at most.
-    #[error("{boot} of at most {max} vCPUs: there must be 1 at the start, and at most 254 in all")]
+    /// The machine cannot be built so.
+    #[error(
+        "{boot} vCPUs at the start and at most {max}: give at least 1, and no more than at most"
+    )]
     Count {
         /// vCPUs at the start.
         boot: u8,
@@ -170,7 +172,7 @@ impl CpuHotplug {
     ///
     /// # Errors
     ///
-    /// [`CpuHotplugError::Count`] if `boot` is 0 or above `max`, or `max` above 254.
+    /// [`CpuHotplugError::Count`] if `boot` is 0 or above `max`.
     pub fn new(
         boot: u8,
         max: u8,

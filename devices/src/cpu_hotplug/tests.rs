@@ -132,16 +132,16 @@ impl Rig {
 }
 
 #[test]
-fn the_machine_needs_vcpu_0_and_has_254_at_most() {
+fn the_machine_has_vcpu_0_and_no_more_than_it_can() {
     let counts = |boot, max| {
         let vmm = Arc::new(Vmm::default());
         CpuHotplug::new(boot, max, TestLine(vmm.clone()), vmm).map(|_| ())
     };
-    for (boot, max) in [(0, 0), (0, 4), (5, 4), (1, 255), (255, 255)] {
+    for (boot, max) in [(0, 0), (0, 4), (5, 4), (255, 254)] {
         let refused = CpuHotplugError::Count { boot, max };
         assert_eq!(counts(boot, max), Err(refused));
     }
-    for (boot, max) in [(1, 1), (1, 254), (254, 254)] {
+    for (boot, max) in [(1, 1), (1, 255), (255, 255)] {
         assert_eq!(counts(boot, max), Ok(()));
     }
 }
@@ -185,6 +185,17 @@ fn what_cannot_come_is_refused_and_nothing_changes() {
     assert_eq!(rig.host.insert(2), Err(beyond));
     assert!(!rig.host.is_present(2));
     assert_eq!((rig.read(COMMAND), rig.interrupts()), (0xff, 0));
+}
+
+#[test]
+fn the_last_vcpu_of_255_is_one_like_the_others() {
+    let rig = Rig::new(1, 255);
+    assert_eq!(rig.read(COUNT), 255);
+    rig.host.insert(254).unwrap();
+    assert_eq!(rig.read(COMMAND), 254);
+    rig.command(0, NEXT);
+    assert_eq!(rig.read(SELECTOR), 254);
+    assert_eq!(rig.read(STATUS), PRESENT | ADDED);
 }
 
 #[test]
@@ -343,11 +354,12 @@ fn next_finds_the_selected_one_last() {
 #[test]
 fn next_starts_below_from_an_impossible_selection() {
     let rig = Rig::new(1, 254);
-    rig.host.insert(253).unwrap();
-    rig.host.insert(1).unwrap();
-    for cpu in [254, 255] {
-        rig.command(cpu, NEXT);
-        assert_eq!(rig.read(SELECTOR), 1);
+    for event in [253, 1] {
+        rig.host.insert(event).unwrap();
+        for cpu in [254, 255] {
+            rig.command(cpu, NEXT);
+            assert_eq!(rig.read(SELECTOR), event);
+        }
     }
 }
 

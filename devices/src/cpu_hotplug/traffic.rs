@@ -39,7 +39,7 @@ fn step(max: u8) -> impl Strategy<Value = Step> {
 }
 
 fn story() -> impl Strategy<Value = (u8, u8, Vec<Step>)> {
-    let max = prop_oneof![8 => 1..6_u8, 1 => 1..=254_u8];
+    let max = prop_oneof![8 => 1..6_u8, 1 => 1..=u8::MAX];
     max.prop_flat_map(|max| {
         let steps = proptest::collection::vec(step(max), 0..80);
         (1..=max, Just(max), steps)
