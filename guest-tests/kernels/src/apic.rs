@@ -40,10 +40,15 @@ pub(crate) fn enable() {
     let base = read(APIC_BASE);
     write(APIC_BASE, base | APIC_BASE_ENABLE);
     write(APIC_BASE, base | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+    mask_sources();
+    write(SPURIOUS, 0x100 | u64::from(vector::SPURIOUS));
+}
+
+/// Masks all that this CPU's APIC can interrupt it with by itself; IPIs still come.
+pub(crate) fn mask_sources() {
     for lvt in [LVT_TIMER, LVTPC, LVT_LINT0, LVT_LINT1] {
         write(lvt, LVT_MASKED);
     }
-    write(SPURIOUS, 0x100 | u64::from(vector::SPURIOUS));
 }
 
 pub(crate) fn end_of_interrupt() {

@@ -9,7 +9,8 @@ use crate::{apic, cmdline, exit, idt, mem, percpu, serial, smp};
 pub(crate) const TRAMPOLINE: u64 = 0x8000;
 
 // The tables are spelt out as data, so that the code which runs without paging stays short:
-// 4 KiB pages for the first 16 MiB (the image and what tests remap), 2 MiB pages up to 1 GiB.
+// 4 KiB pages for the first 16 MiB (the image and what tests remap), 2 MiB pages up to 1 GiB, and
+// one for the I/O APIC.
 // Upper levels allow user access; the last level decides (see mem.rs).
 global_asm!(
     r#"
@@ -27,7 +28,13 @@ boot_pml4:
     .zero 4096 - 8
 boot_pdpt:
     .quad boot_pd + 7
-    .zero 4096 - 8
+    .zero 8 * 2
+    .quad boot_devices_pd + 3
+    .zero 4096 - 8 * 4
+boot_devices_pd:                // the fourth GiB
+    .zero 8 * 502
+    .quad 0xfec00000 + 0x9b     // the I/O APIC, uncached
+    .zero 8 * 9
 boot_pd:
     .set i, 0
     .rept 8

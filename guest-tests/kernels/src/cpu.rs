@@ -73,7 +73,8 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> Cpuid {
     }
 }
 
-/// How many CPUs the machine has: leaf 0xB's logical processors, or leaf 1's without that leaf.
+/// How many CPUs the machine has, or can have where they come and go ([`crate::hotplug`]): leaf
+/// 0xB's logical processors, or leaf 1's without that leaf.
 #[must_use]
 pub fn count() -> usize {
     let leaf_b = if cpuid(0, 0).eax >= 0xb {

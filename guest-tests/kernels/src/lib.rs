@@ -13,7 +13,8 @@
 //! ```
 //!
 //! The machine it expects: 64-bit ELF with a PVH note, COM1 at 0x3F8, a debug exit at port 0xF4,
-//! a local APIC that can do x2APIC, APIC ids counted from 0.
+//! a local APIC that can do x2APIC, APIC ids counted from 0; if CPUs come and go, a hotplug
+//! controller ([`hotplug`]) behind an I/O APIC.
 //!
 //! The kernels share one address space per machine, mapped one to one ([`mem`]); [`trap`] has the
 //! interrupt gates, [`session`] runs code with exactly given registers, at CPL 0 or CPL 3, until
@@ -29,7 +30,9 @@ pub mod cmdline;
 pub mod counter;
 pub mod cpu;
 pub mod exit;
+pub mod hotplug;
 pub mod idt;
+pub mod ioapic;
 pub mod mem;
 pub mod model;
 pub mod msr;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The address space: one to one, supervisor only but for the sections `.user.text`,
-//! `.user.data` and `.bss.user`. Single pages of the first 16 MiB can be changed.
+//! `.user.data` and `.bss.user`. Single pages of the first 16 MiB can be changed. Of devices, only
+//! the I/O APIC has memory.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

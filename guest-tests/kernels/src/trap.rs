@@ -28,6 +28,8 @@ pub mod vector {
     pub const PAGE_FAULT: u8 = 14;
     /// INT 0x80 ends a session; open to CPL 3.
     pub const RETURN: u8 = 0x80;
+    /// The CPU hotplug controller.
+    pub const HOTPLUG: u8 = 0xd0;
     /// Free for tests: PMIs as a fixed vector.
     pub const PMI: u8 = 0xe0;
     /// The local timer.

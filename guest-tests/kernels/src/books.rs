@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Books of one CPU's counters, which have to balance to the unit whatever goes on around it.
+//!
+//! Counter 0 overflows again and again, each time with a PMI; counter 1 counts the same event and is
+//! left alone. Both start and stop together, by the global control. So at each PMI, and whenever
+//! else one looks, the periods that are over and what counter 0 has of the next are what counter 1
+//! has: a count that is lost or comes twice shows, and so does a PMI.
+//!
+//! The first thing that does not balance stays on record, and stops the counters.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crate::apic::{LVTPC, PmiDelivery};
+use crate::msr::write;
+use crate::pmu::{self, COUNTER_MASK, counter, select};
+use crate::sync::PerCpu;
+use crate::tap::Outcome;
+use crate::trap::{self, TrapFrame, Verdict, vector};
+use crate::{MAX_CPUS, check, cpu, fail, msr, time};
+
+/// The overflowing counter's bit in the global registers.
+const FIRST: u64 = 1 << 0;
+/// Both counters' bits.
+const BOTH: u64 = 0b11;
+
+struct Books {
+    period: AtomicU64,
+    lvtpc: AtomicU64,
+    opened_at: AtomicU64,
+    /// PMIs since the books were opened.
+    pmis: AtomicU64,
+    /// PMIs since the CPU first did anything.
+    ever: AtomicU64,
+    /// What counter 0 counted up to its last re-arming.
+    counted: AtomicU64,
+    /// What counter 1 was seen at.
+    seen: AtomicU64,
+    /// The handler lets the counters go on.
+    open: AtomicBool,
+    /// 0, or what does not balance, with two figures about it.
+    fault: AtomicU64,
+    figures: [AtomicU64; 2],
+}
+
+static BOOKS: PerCpu<Books> = PerCpu(
+    [const {
+        Books {
+            period: AtomicU64::new(0),
+            lvtpc: AtomicU64::new(0),
+            opened_at: AtomicU64::new(0),
+            pmis: AtomicU64::new(0),
+            ever: AtomicU64::new(0),
+            counted: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            open: AtomicBool::new(false),
+            fault: AtomicU64::new(0),
+            figures: [const { AtomicU64::new(0) }; 2],
+        }
+    }; MAX_CPUS],
+);
+
+/// What can be wrong, in words around the two figures.
+const FAULTS: [(&str, &str); 8] = [
+    ("PMIs on a CPU that asked for none", "LVTPC"),
+    ("the status in the PMI's handler", "instead of"),
+    ("counter 0 in the PMI's handler", "has not overflowed, period"),
+    ("periods and counter 0 make", "counter 1 has"),
+    ("counter 1 went back to", "from"),
+    ("RDPMC gives", "after RDMSR gave"),
+    ("counter 1 has", "in fewer TSC ticks"),
+    ("counter 0 overflowed without a PMI, at", "the status is"),
+];
+const UNASKED: u64 = 1;
+const STATUS: u64 = 2;
+const NOT_WRAPPED: u64 = 3;
+const UNBALANCED: u64 = 4;
+const WENT_BACK: u64 = 5;
+const RDPMC: u64 = 6;
+const TOO_MANY: u64 = 7;
+const LOST_PMI: u64 = 8;
+
+impl Books {
+    fn fail(&self, fault: u64, figures: [u64; 2]) {
+        self.open.store(false, Relaxed);
+        if self.fault.load(Relaxed) == 0 {
+            for (to, from) in self.figures.iter().zip(figures) {
+                to.store(from, Relaxed);
+            }
+            self.fault.store(fault, Relaxed);
+        }
+    }
+
+    /// While both counters stand still: what counter 0 counted in all.
+    fn balance(&self, since: u64) {
+        let periods = self.counted.load(Relaxed).wrapping_add(since);
+        let other = counter(1);
+        if periods != other {
+            self.fail(UNBALANCED, [periods, other]);
+        }
+        let before = self.seen.swap(other, Relaxed);
+        if other < before {
+            self.fail(WENT_BACK, [other, before]);
+        }
+        // Two per cent: see [`pmu::Measured::plausible`].
+        let passed = time::tsc() - self.opened_at.load(Relaxed);
+        if other > passed + passed / 50 {
+            self.fail(TOO_MANY, [other, passed]);
+        }
+    }
+}
+
+fn on_pmi(_: &mut TrapFrame) -> Verdict {
+    let books: &Books = &BOOKS;
+    pmu::set_global(0);
+    let number = books.ever.fetch_add(1, Relaxed);
+    let (period, lvtpc) = (books.period.load(Relaxed), books.lvtpc.load(Relaxed));
+    if period == 0 {
+        books.fail(UNASKED, [number + 1, msr::read(LVTPC)]);
+        return Verdict::Resume;
+    }
+    books.pmis.fetch_add(1, Relaxed);
+    let (status, since) = (pmu::status(), counter(0));
+    if status != FIRST {
+        books.fail(STATUS, [status, FIRST]);
+    }
+    if since >= period.wrapping_neg() & COUNTER_MASK {
+        books.fail(NOT_WRAPPED, [since, period]);
+    }
+    books.balance(period + since);
+    books.counted.fetch_add(period + since, Relaxed);
+    pmu::acknowledge(FIRST);
+    pmu::set_period(0, period);
+    write(LVTPC, lvtpc);
+    if books.open.load(Relaxed) {
+        pmu::set_global(BOTH);
+    }
+    Verdict::Resume
+}
+
+/// Hooks the vectors of PMIs; to be called before any books are opened.
+pub fn set_up() {
+    trap::hook(vector::PMI, on_pmi);
+    trap::hook(vector::NMI, on_pmi);
+}
+
+/// Starts this CPU's counters, with a PMI every `period` cycles, at most 2^31.
+pub fn open(period: u64, how: PmiDelivery) {
+    let books: &Books = &BOOKS;
+    pmu::reset();
+    pmu::set_global(0);
+    books.period.store(period, Relaxed);
+    books.lvtpc.store(how.lvtpc(), Relaxed);
+    books.pmis.store(0, Relaxed);
+    books.counted.store(0, Relaxed);
+    books.seen.store(0, Relaxed);
+    books.fault.store(0, Relaxed);
+    write(LVTPC, how.lvtpc());
+    pmu::set_period(0, period);
+    pmu::set_select(0, select::CYCLES_INT);
+    pmu::set_select(1, select::CYCLES);
+    books.opened_at.store(time::tsc(), Relaxed);
+    books.open.store(true, Relaxed);
+    pmu::set_global(BOTH);
+}
+
+/// Works a little and looks at the counters of this CPU; whether there is anything to go on with.
+pub fn work() -> bool {
+    let books: &Books = &BOOKS;
+    time::compute(20_000);
+    // Kept from moving on by a PMI between the two.
+    let before = counter(1);
+    match msr::try_rdpmc(1) {
+        Ok(now) if now >= before => {}
+        Ok(now) => books.fail(RDPMC, [now, before]),
+        Err(gp) => books.fail(RDPMC, [u64::MAX - gp.error, before]),
+    }
+    books.fault.load(Relaxed) == 0
+}
+
+/// Stops this CPU's counters and draws the balance. They can be opened again.
+///
+/// # Errors
+/// What does not balance.
+pub fn close() -> Outcome {
+    let books: &Books = &BOOKS;
+    books.open.store(false, Relaxed);
+    pmu::set_global(0);
+    // An overflow just before the stop still has its PMI.
+    let settled = time::wait_ms(10_000, || pmu::status() == 0);
+    let at = counter(0);
+    if !settled {
+        books.fail(LOST_PMI, [at, pmu::status()]);
+    }
+    let period = books.period.load(Relaxed);
+    books.balance((at.wrapping_add(period)) & COUNTER_MASK);
+    pmu::reset();
+    books.period.store(0, Relaxed);
+    verdict(cpu::current())
+}
+
+/// What became of the books of a CPU so far.
+///
+/// # Errors
+/// What does not balance.
+pub fn verdict(cpu: usize) -> Outcome {
+    let books = &BOOKS[cpu];
+    let fault = books.fault.load(Relaxed);
+    if fault == 0 {
+        return Ok(());
+    }
+    let (first, second) = FAULTS[crate::index(fault - 1)];
+    let [a, b] = [0, 1].map(|n: usize| books.figures[n].load(Relaxed));
+    fail!(
+        "CPU {cpu}, after {} PMIs: {first} {a:#x}, {second} {b:#x}",
+        books.pmis.load(Relaxed)
+    );
+}
+
+/// PMIs that a CPU took since its books were opened.
+#[must_use]
+pub fn pmis(cpu: usize) -> u64 {
+    BOOKS[cpu].pmis.load(Relaxed)
+}
+
+/// PMIs that a CPU took in all its lives.
+#[must_use]
+pub fn pmis_ever(cpu: usize) -> u64 {
+    BOOKS[cpu].ever.load(Relaxed)
+}
+
+/// For a CPU that is gone with its books open: nobody asks for PMIs any more.
+pub fn abandon(cpu: usize) {
+    let books = &BOOKS[cpu];
+    books.open.store(false, Relaxed);
+    books.period.store(0, Relaxed);
+}
+
+/// Waits until a CPU has taken `more` PMIs.
+///
+/// # Errors
+/// That it took fewer within 30 s, or what does not balance.
+pub fn await_pmis(cpu: usize, more: u64) -> Outcome {
+    let wanted = pmis(cpu) + more;
+    let came = time::wait_ms(30_000, || {
+        pmis(cpu) >= wanted || BOOKS[cpu].fault.load(Relaxed) != 0
+    });
+    verdict(cpu)?;
+    check!(
+        came,
+        "CPU {cpu} took {} PMIs, not {wanted}, within 30 s",
+        pmis(cpu)
+    );
+    Ok(())
+}
