@@ -5,6 +5,9 @@
 //! Facilities", figure "Layout of IA32_PERFEVTSELx MSRs"; the events are those of table "UMask and
 //! Event Select Encodings for Pre-Defined Architectural Performance Events".
 
+use core::fmt;
+use core::str::FromStr;
+
 use crate::Vendor;
 
 /// The value of an IA32_PERFEVTSELx, or of AMD's PerfEvtSeln or PERF_CTLn.
@@ -94,7 +97,64 @@ pub enum Event {
     },
 }
 
+/// No event has this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("No event has this name: there are {}", Names)]
+pub struct UnknownEvent;
+
+/// All names, for a message.
+struct Names;
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (_, name)) in Event::NAMED.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// By its short name.
+///
+/// ```
+/// use vpmu::Event;
+///
+/// assert_eq!("ref-cycles".parse(), Ok(Event::RefCycles));
+/// let unknown = "cycels".parse::<Event>().unwrap_err();
+/// assert!(unknown.to_string().starts_with("No event has this name: there are cycles, "));
+/// ```
+impl FromStr for Event {
+    type Err = UnknownEvent;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEvent> {
+        let mut named = Self::NAMED.iter();
+        let found = named.find(|(_, known)| *known == name);
+        found.map(|(event, _)| *event).ok_or(UnknownEvent)
+    }
+}
+
 impl Event {
+    /// The events that have a short name, as `perf list` has it, or alike.
+    pub const NAMED: [(Self, &'static str); 9] = [
+        (Self::CoreCycles, "cycles"),
+        (Self::Instructions, "instructions"),
+        (Self::RefCycles, "ref-cycles"),
+        (Self::LlcReferences, "cache-references"),
+        (Self::LlcMisses, "cache-misses"),
+        (Self::Branches, "branches"),
+        (Self::BranchMisses, "branch-misses"),
+        (Self::MicroOps, "micro-ops"),
+        (Self::TakenBranches, "taken-branches"),
+    ];
+
+    /// Its short name, if it has one.
+    pub fn name(self) -> Option<&'static str> {
+        let mut named = Self::NAMED.iter();
+        let found = named.find(|(event, _)| *event == self);
+        found.map(|(_, name)| *name)
+    }
+
     /// Intel's architectural events in the order of their bits in CPUID.0AH:EBX (SDM volume 2A,
     /// CPUID, leaf 0AH).
     pub const ARCHITECTURAL: [Self; 7] = [

@@ -159,7 +159,7 @@ pub mod vcpu;
 pub mod view;
 
 pub use counter_id::CounterId;
-pub use event::{Event, EventConfig, EventSelect};
+pub use event::{Event, EventConfig, EventSelect, UnknownEvent};
 pub use filter::text::FilterTextError;
 pub use filter::{EventFilter, FilterAction, FilterEntry, FilterError};
 pub use lvtpc::{Delivery, Lvtpc};

@@ -12,7 +12,8 @@ use super::TaskId;
 /// ```
 /// use vpmu::context::PerfError;
 ///
-/// assert_eq!(PerfError::NotCounted.errno(), 2); // ENOENT
+/// assert_eq!(PerfError::NotCounted.errno(), 2);
+/// assert_eq!(PerfError::NotCounted.errno_name(), "ENOENT");
 /// assert_eq!(PerfError::Invalid("a group has one task").to_string(), "Invalid: a group has one task");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,14 +62,25 @@ pub enum PerfError {
 impl PerfError {
     /// The error's number in Linux on x86.
     pub const fn errno(self) -> i32 {
+        self.number_and_name().0
+    }
+
+    /// The error's name in Linux, such as `ENODEV`.
+    pub const fn errno_name(self) -> &'static str {
+        self.number_and_name().1
+    }
+
+    const fn number_and_name(self) -> (i32, &'static str) {
         match self {
-            Self::NotCounted => 2,
-            Self::NoSuchTask => 3,
-            Self::Closed => 9,
-            Self::Attached(_) | Self::Current { .. } => 16,
-            Self::NoSuchVcpu(_) => 19,
-            Self::Invalid(_) | Self::NotCurrent(_) | Self::Blocked(_) | Self::NotBlocked(_) => 22,
-            Self::NoSpace(_) => 28,
+            Self::NotCounted => (2, "ENOENT"),
+            Self::NoSuchTask => (3, "ESRCH"),
+            Self::Closed => (9, "EBADF"),
+            Self::Attached(_) | Self::Current { .. } => (16, "EBUSY"),
+            Self::NoSuchVcpu(_) => (19, "ENODEV"),
+            Self::Invalid(_) | Self::NotCurrent(_) | Self::Blocked(_) | Self::NotBlocked(_) => {
+                (22, "EINVAL")
+            }
+            Self::NoSpace(_) => (28, "ENOSPC"),
         }
     }
 }

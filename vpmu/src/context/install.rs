@@ -154,6 +154,20 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     /// [`PerfError::NoSuchVcpu`] for a vCPU event on a vCPU that is offline,
     /// [`PerfError::Closed`] for a leader that was closed.
     pub fn open(&self, open: &Open<'_>, by: &mut impl Caller) -> Result<Event, PerfError> {
+        self.open_counting_rounds(open, by).map(|(event, _)| event)
+    }
+
+    /// As [`open`](Self::open), with the number of rounds that it took: how often the target was
+    /// looked for until the event was installed, as [`Step::Round`] tells it. A vCPU stays where it
+    /// is and takes one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_counting_rounds(
+        &self,
+        open: &Open<'_>,
+        by: &mut impl Caller,
+    ) -> Result<(Event, u32), PerfError> {
         open.attr.check_for(&open.target)?;
         if open.group.is_some() && open.attr.pinned {
             return Err(PerfError::Invalid("a group is pinned by its leader"));
@@ -162,7 +176,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
             return Err(PerfError::NotCounted);
         }
         match open.target {
-            Target::Vcpu(vcpu) => self.open_on_vcpu(vcpu, open, by),
+            Target::Vcpu(vcpu) => self.open_on_vcpu(vcpu, open, by).map(|event| (event, 1)),
             Target::Task(task) => self.open_in_task(task, None, open, by),
             Target::TaskOn(task, vcpu) => {
                 self.vcpu_ctx(vcpu)?;
@@ -219,7 +233,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         filter: Option<VcpuId>,
         open: &Open<'_>,
         by: &mut impl Caller,
-    ) -> Result<Event, PerfError> {
+    ) -> Result<(Event, u32), PerfError> {
         let mut made = None;
         let mut round = 0;
         loop {
@@ -234,7 +248,7 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
             let installed = self.install(&offer, task, &mut round, by);
             drop(gate);
             match installed {
-                Ok(index) => return Ok(Event { core, ctx, index }),
+                Ok(index) => return Ok((Event { core, ctx, index }, round)),
                 Err(NotAdmitted::Refused(error)) => return Err(error),
                 Err(NotAdmitted::Traded) => self.retry(core.id, Retry::Traded, by),
             }
