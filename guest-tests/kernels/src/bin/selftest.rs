@@ -11,7 +11,7 @@ use rt::mem::{self, Access};
 use rt::probe::{self, BOTH, Cpl};
 use rt::tap::Outcome;
 use rt::trap::{self, TrapFrame, Verdict, vector};
-use rt::{apic, check, check_eq, cpu, msr, session, smp, time};
+use rt::{apic, check, check_eq, cpu, fail, ioapic, msr, session, smp, time};
 
 rt::kernel!(main);
 
@@ -26,7 +26,10 @@ fn main() {
         ("INT 13 arrives without an error code", int_13),
         ("all CPUs start", all_cpus),
         ("IPIs arrive on every CPU", ipis),
+        ("a CPU stops and starts again", stop_and_start),
+        ("a stopped CPU's outcome can still be had", last_outcome),
         ("a halted CPU is woken by its timer", timer),
+        ("the I/O APIC brings a device's interrupt", device_interrupt),
     ]);
 }
 
@@ -165,6 +168,47 @@ fn ipis() -> Outcome {
     })
 }
 
+static SELF_IPIS: AtomicU32 = AtomicU32::new(0);
+
+fn stop_and_start() -> Outcome {
+    let cpus = smp::start_all()?;
+    check!(cpus >= 2, "only {cpus}: this kernel wants two");
+    trap::hook(0x91, |_| {
+        SELF_IPIS.fetch_add(1, Ordering::Relaxed);
+        Verdict::Resume
+    });
+    for round in 0..50 {
+        smp::stop_cpu(1)?;
+        check!(!smp::is_online(1), "online after round {round}'s stop");
+        check_eq!(smp::online().count(), cpus - 1, "CPUs online");
+        smp::start_cpu(1)?;
+        smp::run_on(1, || {
+            check_eq!(cpu::current(), 1, "the CPU");
+            // Traps from CPL 3 need the task state segment; interrupts, the APIC.
+            user_code()?;
+            let before = SELF_IPIS.load(Ordering::Relaxed);
+            apic::send_ipi(1, 0x91);
+            let came = time::wait_ms(5_000, || SELF_IPIS.load(Ordering::Relaxed) != before);
+            check!(came, "no IPI to itself within 5 s");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn last_outcome() -> Outcome {
+    smp::start_all()?;
+    smp::start(1, || {
+        time::busy(time::ticks_ms(5));
+        fail!("as it should")
+    });
+    smp::stop_cpu(1)?;
+    let outcome = smp::finish(1);
+    smp::start_cpu(1)?;
+    check!(outcome.is_err(), "the outcome was lost");
+    smp::run_on(1, || Ok(()))
+}
+
 fn timer() -> Outcome {
     let before = time::tsc();
     apic::halt_for(10_000_000);
@@ -173,5 +217,42 @@ fn timer() -> Outcome {
         passed >= 9_000_000,
         "woken after {passed} ticks of 10,000,000"
     );
+    Ok(())
+}
+
+/// COM1: its interrupt, and its interrupt enable and interrupt identification registers.
+const COM1_PIN: u8 = 4;
+const COM1_ENABLE: u16 = 0x3f9;
+const COM1_IDENTIFY: u16 = 0x3fa;
+const TRANSMITTER_EMPTY: u8 = 1 << 1;
+
+static FROM_COM1: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+
+fn device_interrupt() -> Outcome {
+    smp::start_all()?;
+    trap::hook(0x92, |_| {
+        FROM_COM1[cpu::current()].fetch_add(1, Ordering::Relaxed);
+        Verdict::Resume
+    });
+    let seen = || [0, 1].map(|cpu: usize| FROM_COM1[cpu].load(Ordering::Relaxed));
+    let raise = || {
+        // SAFETY: the serial port does no DMA.
+        unsafe {
+            cpu::out8(COM1_ENABLE, TRANSMITTER_EMPTY);
+            cpu::out8(COM1_ENABLE, 0);
+            // Reading acknowledges: else there is no next one.
+            _ = cpu::in8(COM1_IDENTIFY);
+        }
+    };
+    for (cpu, expected) in [(0, [1, 0]), (1, [1, 1])] {
+        ioapic::route_edge(COM1_PIN, 0x92, cpu);
+        raise();
+        let came = time::wait_ms(5_000, || seen() == expected);
+        check!(came, "interrupts after that on CPU {cpu}: {:?}", seen());
+    }
+    ioapic::mask(COM1_PIN);
+    raise();
+    time::busy(time::ticks_ms(5));
+    check_eq!(seen(), [1, 1], "interrupts after the mask");
     Ok(())
 }
