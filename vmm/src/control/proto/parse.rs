@@ -186,5 +186,12 @@ fn events_open(keys: &mut Keys) -> Result<Verb, Wrong> {
     if open.limit.is_some() && open.period.is_none() {
         return Err("\"limit\" of events-open needs a \"period\": it counts overflows".to_owned());
     }
+    if open.limit.is_some() && open.disabled {
+        return Err(
+            "\"limit\" of events-open enables the event: leave out \"disabled\", or give the limit \
+             to events-refresh"
+                .to_owned(),
+        );
+    }
     Ok(Verb::EventsOpen(open))
 }

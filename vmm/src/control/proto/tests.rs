@@ -308,7 +308,7 @@ fn open() -> impl Strategy<Value = OpenEvent> {
             period: sampling.map(|(period, _)| period),
             limit: sampling.and_then(|(_, limit)| limit),
             pinned,
-            disabled,
+            disabled: disabled && sampling.and_then(|(_, limit)| limit).is_none(),
             keep,
             ..OpenEvent::counting(vcpu, event)
         },

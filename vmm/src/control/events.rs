@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The events that clients have open in the perf core.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use vcpu_call::VcpuId;
+use vpmu::EventConfig;
+use vpmu::context::{
+    Attr, Caller, Clock, Event, Open, Perf, PerfError, PerfObserver, State, Status, Target,
+};
+
+use super::{
+    Change, ClientId, Closed, ErrorKind, EventDesk, EventLine, EventList, EventNow, EventRead,
+    EventState, OpenEvent, Opened, Refusal,
+};
+
+/// The events that clients have open in a perf core, by number.
+///
+/// Its lock is never held while the perf core is asked for anything: that may have to wait for a
+/// vCPU.
+pub struct Events<C, O, F> {
+    perf: Perf<C, O>,
+    /// Makes a caller for the thread that asks.
+    caller: F,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    open: BTreeMap<u64, Entry>,
+    /// Places that are taken by events being opened.
+    opening: usize,
+    /// The last number given.
+    last: u64,
+}
+
+/// An open event.
+#[derive(Clone)]
+struct Entry {
+    event: Event,
+    vcpu: u32,
+    name: &'static str,
+    client: ClientId,
+    keep: bool,
+}
+
+impl Table {
+    /// Takes a place, if there is one.
+    fn reserve(&mut self, most: usize) -> Result<(), Refusal> {
+        if self.open.len() + self.opening >= most {
+            let message = format!("{most} events are open, which is the most: close some");
+            return Err(Refusal::new(ErrorKind::Refused, message));
+        }
+        self.opening += 1;
+        Ok(())
+    }
+
+    /// Fills a place that was taken.
+    fn fill(&mut self, entry: Entry) -> u64 {
+        self.opening -= 1;
+        self.last += 1;
+        self.open.insert(self.last, entry);
+        self.last
+    }
+}
+
+impl<C, O, F> Events<C, O, F> {
+    /// The most events that can be open at a time, those of all clients together.
+    pub const MOST: usize = 256;
+}
+
+impl<C: Clock, O: PerfObserver, F: Fn() -> K, K: Caller> Events<C, O, F> {
+    /// No events yet. `caller` makes the caller that a thread has to be which asks `perf` for
+    /// something, such as [`PerfCore::host_thread`](vpmu_kvm::PerfCore::host_thread).
+    pub fn new(perf: Perf<C, O>, caller: F) -> Self {
+        Self {
+            perf,
+            caller,
+            table: Mutex::default(),
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, event: u64) -> Result<Event, Refusal> {
+        let table = self.table();
+        let entry = table.open.get(&event).ok_or_else(|| unknown(event))?;
+        Ok(entry.event.clone())
+    }
+
+    fn status(&self, event: &Event) -> Result<(EventNow, Status), Refusal> {
+        let status = self.perf.status(event).map_err(refused)?;
+        let now = match status.state {
+            State::Active(_) => EventNow::Active,
+            State::Inactive => EventNow::Inactive,
+            State::Off => EventNow::Off,
+            State::Error => EventNow::Error,
+            State::Exit => EventNow::Exit,
+            State::Dead => return Err(refused(PerfError::Closed)),
+        };
+        Ok((now, status))
+    }
+
+    /// Opens the event; in it is what it took.
+    fn install(&self, open: &OpenEvent, config: EventConfig) -> Result<(Event, u32), PerfError> {
+        let mut me = (self.caller)();
+        let attr = Attr {
+            period: open.period.unwrap_or(0),
+            // One with a limit is enabled by the limit, which must be there before it counts.
+            disabled: open.disabled || open.limit.is_some(),
+            pinned: open.pinned,
+            ..Attr::counting(config)
+        };
+        let asked = Open::new(attr, Target::Vcpu(VcpuId(open.vcpu)));
+        let (event, rounds) = self.perf.open_counting_rounds(&asked, &mut me)?;
+        if let Some(limit) = open.limit
+            && let Err(error) = self.perf.refresh(&event, limit, &mut me)
+        {
+            // It has one handle: nobody else can have closed it.
+            let _ = self.perf.close(&event, &mut me);
+            return Err(error);
+        }
+        Ok((event, rounds))
+    }
+}
+
+impl<C: Clock, O: PerfObserver, F: Fn() -> K + Send + Sync, K: Caller> EventDesk
+    for Events<C, O, F>
+{
+    fn open(&self, client: ClientId, open: &OpenEvent) -> Result<Opened, Refusal> {
+        let wanted: Result<vpmu::Event, _> = open.event.parse();
+        let wanted = wanted.map_err(|unknown| {
+            let message = format!("\"event\" of events-open: {unknown}");
+            Refusal::new(ErrorKind::BadRequest, message)
+        })?;
+        self.table().reserve(Self::MOST)?;
+        let installed = self.install(open, EventConfig::everywhere(wanted));
+        let mut table = self.table();
+        let (event, rounds) = installed.map_err(|error| {
+            table.opening -= 1;
+            refused(error)
+        })?;
+        let number = table.fill(Entry {
+            event: event.clone(),
+            vcpu: open.vcpu,
+            name: wanted.name().unwrap_or_default(),
+            client,
+            keep: open.keep,
+        });
+        drop(table);
+        let (state, _) = self.status(&event)?;
+        Ok(Opened {
+            event: number,
+            installed: true,
+            rounds,
+            state,
+        })
+    }
+
+    fn change(&self, event: u64, change: Change) -> Result<EventState, Refusal> {
+        let handle = self.find(event)?;
+        let mut me = (self.caller)();
+        let changed = match change {
+            Change::Enable => self.perf.enable(&handle, &mut me),
+            Change::Disable => self.perf.disable(&handle, &mut me),
+            Change::Refresh(overflows) => self.perf.refresh(&handle, overflows, &mut me),
+            Change::Reset => self.perf.reset(&handle, &mut me),
+        };
+        changed.map_err(refused)?;
+        let (state, _) = self.status(&handle)?;
+        Ok(EventState { event, state })
+    }
+
+    fn read(&self, event: u64) -> Result<EventRead, Refusal> {
+        let handle = self.find(event)?;
+        let reading = self.perf.read(&handle, &mut (self.caller)());
+        let reading = reading.map_err(refused)?;
+        let (state, status) = self.status(&handle)?;
+        Ok(EventRead {
+            event,
+            count: reading.map(|reading| reading.count),
+            enabled_ns: reading.map(|reading| reading.time_enabled.0),
+            running_ns: reading.map(|reading| reading.time_running.0),
+            scaled: reading.and_then(|reading| reading.scaled()),
+            state,
+            overflows: status.overflows,
+            left: left(&status),
+        })
+    }
+
+    fn close(&self, event: u64) -> Result<Closed, Refusal> {
+        let removed = self.table().open.remove(&event);
+        let entry = removed.ok_or_else(|| unknown(event))?;
+        let closed = self.perf.close(&entry.event, &mut (self.caller)());
+        closed.map_err(refused)?;
+        Ok(Closed { closed: event })
+    }
+
+    fn list(&self, client: ClientId) -> EventList {
+        let entries: Vec<_> = {
+            let table = self.table();
+            let entries = table.open.iter();
+            entries
+                .map(|(event, entry)| (*event, entry.clone()))
+                .collect()
+        };
+        let line = |(event, entry): (u64, Entry)| {
+            // Closed meanwhile: it is in the list no more.
+            let (state, status) = self.status(&entry.event).ok()?;
+            let attr = entry.event.attr();
+            Some(EventLine {
+                event,
+                vcpu: entry.vcpu,
+                name: entry.name.to_owned(),
+                period: attr.samples().then_some(attr.period),
+                pinned: attr.pinned,
+                keep: entry.keep,
+                own: entry.client == client,
+                state,
+                overflows: status.overflows,
+                left: left(&status),
+            })
+        };
+        EventList {
+            events: entries.into_iter().filter_map(line).collect(),
+        }
+    }
+
+    fn open_events(&self) -> usize {
+        self.table().open.len()
+    }
+
+    fn leave(&self, client: ClientId) {
+        let left: Vec<_> = {
+            let mut table = self.table();
+            let of_client = |entry: &Entry| entry.client == client && !entry.keep;
+            let gone = table.open.extract_if(.., |_, entry| of_client(entry));
+            gone.map(|(_, entry)| entry.event).collect()
+        };
+        let mut me = (self.caller)();
+        for event in left {
+            // Out of the table, it was nobody else's to close.
+            let _ = self.perf.close(&event, &mut me);
+        }
+    }
+}
+
+impl<C, O, F> fmt::Debug for Events<C, O, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("perf", &self.perf)
+            .finish_non_exhaustive()
+    }
+}
+
+fn left(status: &Status) -> Option<u64> {
+    (status.limit > 0).then_some(status.limit)
+}
+
+fn unknown(event: u64) -> Refusal {
+    let message = format!("No event {event} is open: events-list tells which are");
+    Refusal::new(ErrorKind::NoSuchEvent, message)
+}
+
+fn refused(error: PerfError) -> Refusal {
+    Refusal::new(ErrorKind::Perf, error.to_string()).errno(error.errno_name())
+}
+
+#[cfg(test)]
+mod tests {
+    use vpmu::{Event, Vendor};
+
+    use crate::select::named_events;
+
+    #[test]
+    fn the_names_are_those_of_pmu_list() {
+        for vendor in [Vendor::Intel, Vendor::Amd] {
+            for named in named_events(vendor) {
+                assert_eq!(named.name.parse(), Ok(named.event));
+                assert_eq!(named.event.name(), Some(named.name));
+            }
+        }
+        let all = [Vendor::Intel, Vendor::Amd].map(named_events).concat();
+        for (event, name) in Event::NAMED {
+            assert!(
+                all.iter()
+                    .any(|named| named.event == event && named.name == name)
+            );
+        }
+    }
+}
