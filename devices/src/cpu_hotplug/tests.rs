@@ -19,11 +19,14 @@ const PRESENT: u8 = 1;
 const ADDED: u8 = 2;
 const REMOVE: u8 = 4;
 
-/// What the VMM heard, and whether a lock was held around a call to it.
+/// What the VMM heard, what the guest could see when it was interrupted, and whether a lock was held
+/// around either.
 #[derive(Default)]
 pub(super) struct Vmm {
     heard: Mutex<Vec<Heard>>,
     interrupts: AtomicUsize,
+    /// What the command register had at each interrupt.
+    commands: Mutex<Vec<u8>>,
     broken: AtomicBool,
     handle: OnceLock<CpuHotplugHandle>,
     under_lock: AtomicBool,
@@ -36,15 +39,17 @@ pub(super) enum Heard {
 }
 
 impl Vmm {
-    fn look_for_locks(&self) {
-        let handle = self.handle.get();
-        if handle.is_some_and(|handle| handle.shared.machine.try_lock().is_err()) {
+    /// The command register, unless the lock is held.
+    fn look(&self) -> Option<u8> {
+        let machine = self.handle.get()?.shared.machine.try_lock();
+        if machine.is_err() {
             self.under_lock.store(true, SeqCst);
         }
+        machine.ok().map(|machine| machine.read(COMMAND.into()))
     }
 
     fn hear(&self, heard: Heard) {
-        self.look_for_locks();
+        self.look();
         self.heard.lock().unwrap().push(heard);
     }
 }
@@ -65,7 +70,7 @@ impl Trigger for TestLine {
     type E = &'static str;
 
     fn trigger(&self) -> Result<(), Self::E> {
-        self.0.look_for_locks();
+        self.0.commands.lock().unwrap().extend(self.0.look());
         if self.0.broken.load(SeqCst) {
             return Err("broken");
         }
@@ -459,6 +464,14 @@ fn a_broken_interrupt_is_told_and_the_event_waits() {
     assert_eq!(asked, Err(CpuHotplugError::Interrupt(1)));
     assert_eq!(rig.read(STATUS), PRESENT | ADDED | REMOVE);
     assert!(rig.host.removal_requested(1));
+}
+
+#[test]
+fn the_event_is_there_when_the_interrupt_comes() {
+    let rig = Rig::new(2, 3);
+    rig.host.insert(2).unwrap();
+    rig.host.request_removal(1).unwrap();
+    assert_eq!(*rig.vmm.commands.lock().unwrap(), [2, 1]);
 }
 
 #[test]
