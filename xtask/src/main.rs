@@ -15,6 +15,7 @@ mod cmd_lab;
 mod cmd_mutants;
 mod cmd_run;
 mod cmd_test;
+mod cmd_trace_picture;
 mod console;
 mod exit;
 mod fuzz;
@@ -28,6 +29,7 @@ mod lab;
 mod machine;
 mod model;
 mod mutants;
+mod picture;
 mod qemu;
 mod say;
 mod sources;
@@ -60,6 +62,7 @@ enum Task {
     Mutants(cmd_mutants::MutantsArgs),
     Bench(cmd_bench::BenchArgs),
     Fuzz(cmd_fuzz::FuzzArgs),
+    TracePicture(cmd_trace_picture::TracePictureArgs),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Mutants(args) => (cmd_mutants::run(&args), 1),
         Task::Bench(args) => (cmd_bench::run(&args), 1),
         Task::Fuzz(args) => (cmd_fuzz::run(&args), 1),
+        Task::TracePicture(args) => (cmd_trace_picture::run(&args), 1),
     };
     ended.map_or_else(
         |error| {
