@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The command line: one file a subcommand, and what they share.
 
+mod ctl;
 mod doctor;
 mod events;
 mod filter;
@@ -35,6 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Ctl(ctl::Args),
     Doctor(doctor::Args),
     Pmu(pmu::Args),
 }
@@ -72,6 +74,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn obey(args: impl IntoIterator<Item = OsString>) -> Status {
     let status = match parse(args) {
         Ok(Command::Run(args)) => run::run(&args),
+        Ok(Command::Ctl(args)) => ctl::run(&args),
         Ok(Command::Doctor(args)) => doctor::run(&args),
         Ok(Command::Pmu(args)) => pmu::run(&args),
         Err(Unparsed::Help(text)) => Stream::Stdout
@@ -105,22 +108,34 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Unparsed> 
                 Unparsed::Help(error.render().to_string())
             }
             _ => {
-                let command = args.get(1).and_then(|arg| arg.to_str());
-                Unparsed::Wrong(Failure::new(Status::Usage, one_line(&error, command)))
+                let words: Vec<_> = args.iter().filter_map(|arg| arg.to_str()).collect();
+                Unparsed::Wrong(Failure::new(Status::Usage, one_line(&error, &words)))
             }
         })
 }
 
-/// clap's message without its usage text, in one line.
-fn one_line(error: &clap::Error, command: Option<&str>) -> String {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return match command {
-            Some("pmu") => "A command is missing: give `list` (see `perfvisor pmu --help`)",
-            _ => {
-                "A command is missing: give `run`, `doctor` or `pmu list` (see `perfvisor --help`)"
-            }
-        }
-        .to_owned();
+/// clap's message about these arguments without its usage text, in one line.
+fn one_line(error: &clap::Error, args: &[&str]) -> String {
+    let command = args.get(1).copied();
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
+    ) {
+        let group = args.iter().rfind(|arg| ["cpus", "events"].contains(arg));
+        let (commands, of) = match (command, group.copied()) {
+            (Some("pmu"), _) => ("`list`", "pmu "),
+            (Some("ctl"), Some("cpus")) => ("`add` or `remove`", "ctl cpus "),
+            (Some("ctl"), Some("events")) => (
+                "`open`, `enable`, `disable`, `refresh`, `reset`, `read`, `close` or `list`",
+                "ctl events ",
+            ),
+            (Some("ctl"), _) => (
+                "`-s SOCK` and then `info`, `cpus`, `pause`, `resume`, `stop`, `events` or `wait`",
+                "ctl ",
+            ),
+            _ => ("`run`, `ctl`, `doctor` or `pmu list`", ""),
+        };
+        return format!("A command is missing: give {commands} (see `perfvisor {of}--help`)");
     }
     let text = error.render().to_string();
     let mut message = String::new();
@@ -137,7 +152,7 @@ fn one_line(error: &clap::Error, command: Option<&str>) -> String {
         }
     }
     let help = match command {
-        Some(command @ ("run" | "doctor" | "pmu")) => format!("perfvisor {command} --help"),
+        Some(command @ ("run" | "ctl" | "doctor" | "pmu")) => format!("perfvisor {command} --help"),
         _ => "perfvisor --help".to_owned(),
     };
     format!("{message} (see `{help}`)")
@@ -189,6 +204,30 @@ mod tests {
                 "perfvisor run --kernel k --pmu amd-k7,full-width=on",
                 "no full-width writes",
             ),
+            ("perfvisor ctl", "-s SOCK"),
+            ("perfvisor ctl -s s", "`info`"),
+            ("perfvisor ctl -s s cpus", "`add` or `remove`"),
+            ("perfvisor ctl -s s cpus --json", "`add` or `remove`"),
+            ("perfvisor ctl -s s events", "`open`"),
+            ("perfvisor ctl info", "--socket"),
+            ("perfvisor ctl -s s cpus add 0", "1..=255"),
+            ("perfvisor ctl -s s cpus remove", "<ID>"),
+            (
+                "perfvisor ctl -s s cpus remove 1 --limit 601",
+                "from 0 to 600,",
+            ),
+            ("perfvisor ctl -s s wait ended --limit 86401", "86400,"),
+            ("perfvisor ctl -s s events open -e cycles", "--vcpu"),
+            ("perfvisor ctl -s s events open --vcpu 0", "--event"),
+            (
+                "perfvisor ctl -s s events open --vcpu 0 -e cycles --limit 1",
+                "--period",
+            ),
+            (
+                "perfvisor ctl -s s events open --vcpu 0 -e cycles --period 0",
+                "--period",
+            ),
+            ("perfvisor ctl -s s events refresh 1", "<N>"),
             ("perfvisor pmu", "give `list`"),
             ("perfvisor pmu lst", "list"),
             ("perfvisor pmu list --jso", "--json"),
@@ -220,9 +259,13 @@ mod tests {
 
     #[test]
     fn help_has_the_exit_codes() {
-        for args in ["perfvisor run --help", "perfvisor doctor --help"] {
+        for (args, code) in [
+            ("perfvisor run --help", "123"),
+            ("perfvisor doctor --help", "123"),
+            ("perfvisor ctl --help", "124"),
+        ] {
             match parse(args.split(' ').map(OsString::from)) {
-                Err(Unparsed::Help(text)) => assert!(text.contains("123"), "{text}"),
+                Err(Unparsed::Help(text)) => assert!(text.contains(code), "{text}"),
                 other => panic!("{args}: {other:?}"),
             }
         }

@@ -33,6 +33,18 @@ pub(super) fn parse_seconds(text: &str) -> Result<Duration, &'static str> {
         .ok_or("give a number of seconds above 0 and up to 1000000000, such as 60 or 0.5")
 }
 
+/// A time in seconds, from none to `most`, which is some whole seconds.
+pub(super) fn parse_limit(text: &str, most: Duration) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok();
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|time| *time <= most)
+        .ok_or_else(|| {
+            let most = most.as_secs();
+            format!("give a number of seconds from 0 to {most}, such as 60 or 0.5")
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +77,21 @@ mod tests {
         assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
         for wrong in ["", "0", "-1", "inf", "nan", "1e300", "1e19", "soon"] {
             assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+    #[test]
+    fn a_limit_may_be_none_at_all_and_has_an_end() {
+        let most = Duration::from_secs(600);
+        for (text, time) in [
+            ("0", Duration::ZERO),
+            ("0.25", Duration::from_millis(250)),
+            ("600", most),
+        ] {
+            assert_eq!(parse_limit(text, most), Ok(time));
+        }
+        for wrong in ["", "-1", "-0.1", "600.001", "nan", "inf", "1e300", "soon"] {
+            let error = parse_limit(wrong, most).unwrap_err();
+            assert!(error.contains("from 0 to 600,"), "{wrong}: {error}");
         }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The process's exit codes, in one table.
+//! The process's exit codes, in one table for those that run a guest and one for `ctl`.
 
 use crate::{Exit, ExitReason, KvmError, VmError};
 
@@ -26,6 +26,12 @@ pub(super) enum Status {
     Interrupted,
     /// SIGTERM.
     Terminated,
+    /// A VM that runs did not do what it was asked to.
+    Refused,
+    /// A guest did not give a vCPU back.
+    NotHonoured,
+    /// No VM runs there.
+    NoVm,
 }
 
 /// The largest guest code that is passed on as it is.
@@ -60,6 +66,41 @@ const TABLE: [(Status, u8, &str); 9] = [
     (Status::Terminated, 143, "terminated (SIGTERM)"),
 ];
 
+/// Every failure of `perfvisor ctl`, with what it means there. It runs no guest, so that the
+/// guest's own codes are free.
+const CTL: [(Status, u8, &str); 6] = [
+    (
+        Status::Refused,
+        1,
+        "the VM did not do it: its state or the perf core forbids it, or it is another user's",
+    ),
+    (
+        Status::NotHonoured,
+        2,
+        "the guest did not give the vCPU back in time, or refused to",
+    ),
+    (
+        Status::NoVm,
+        3,
+        "no VM listens at the socket, or its run is over",
+    ),
+    (
+        Status::Usage,
+        121,
+        "wrong arguments, or a vCPU or event that there is not",
+    ),
+    (
+        Status::Timeout,
+        124,
+        "the time was up before it was done, or before there was an answer",
+    ),
+    (
+        Status::HostIo,
+        125,
+        "input or output failed, or the other end is no `perfvisor` of this version",
+    ),
+];
+
 impl Status {
     /// The process's exit code.
     pub(super) fn number(self) -> u8 {
@@ -67,6 +108,7 @@ impl Status {
             Self::Guest(code) => code,
             _ => TABLE
                 .iter()
+                .chain(&CTL)
                 .find(|(status, ..)| *status == self)
                 .map_or(u8::MAX, |(_, number, _)| *number),
         }
@@ -104,6 +146,15 @@ impl Status {
 pub(super) fn help() -> String {
     let mut text = format!("Exit codes:\n  0-{GUEST_MAX}  the guest's own code\n");
     for (_, number, meaning) in TABLE {
+        text.push_str(&format!("  {number:<5}  {meaning}\n"));
+    }
+    text
+}
+
+/// The table for the `--help` of `ctl`.
+pub(super) fn ctl_help() -> String {
+    let mut text = "Exit codes:\n  0      done\n".to_owned();
+    for (_, number, meaning) in CTL {
         text.push_str(&format!("  {number:<5}  {meaning}\n"));
     }
     text
@@ -174,5 +225,20 @@ mod tests {
             );
         }
         assert!(help.contains("  0-119  the guest's own code\n"), "{help}");
+    }
+    #[test]
+    fn both_tables_agree_on_every_number() {
+        let all = || TABLE.into_iter().chain(CTL);
+        for (status, number, _) in all() {
+            assert_eq!(status.number(), number);
+            for (other, same, _) in all() {
+                assert_eq!(status == other, number == same, "{status:?} and {other:?}");
+            }
+        }
+        let help = ctl_help();
+        for (_, number, meaning) in CTL {
+            let line = format!("  {number:<5}  {meaning}\n");
+            assert!(help.contains(&line), "{help}");
+        }
     }
 }

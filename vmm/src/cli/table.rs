@@ -122,7 +122,7 @@ fn lines(entries: Vec<String>) -> String {
 }
 
 /// Groups of three digits.
-fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -134,7 +134,8 @@ fn thousands(number: u64) -> String {
     text
 }
 
-fn time(ns: u64) -> String {
+/// Seconds, to the millisecond.
+pub(super) fn time(ns: u64) -> String {
     format!("{:.3} s", Duration::from_nanos(ns).as_secs_f64())
 }
 

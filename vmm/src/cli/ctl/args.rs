@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What `perfvisor ctl` is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+use clap::builder::RangedU64ValueParser;
+
+use super::super::size::{parse_limit, parse_seconds};
+use super::super::status;
+use crate::control;
+
+/// Talk to a running VM.
+///
+/// It is one that `perfvisor run --control SOCK` started. A command is one request; what came of
+/// it goes to stdout. docs/control.md describes the requests for programs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = status::ctl_help(), arg_required_else_help = true)]
+pub(in super::super) struct Args {
+    /// The VM's control socket
+    #[arg(short, long, value_name = "SOCK")]
+    pub(super) socket: PathBuf,
+
+    /// Print the answer as one JSON document
+    #[arg(long, global = true, display_order = 100)]
+    pub(super) json: bool,
+
+    /// Give up after so many seconds without an answer [default: 10 more than the VM may take]
+    #[arg(
+        long,
+        global = true,
+        display_order = 101,
+        value_name = "SECONDS",
+        value_parser = parse_seconds
+    )]
+    pub(super) timeout: Option<Duration>,
+
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Show the VM: its vCPUs with their states, its PMU, how long it has run
+    Info,
+    /// Add vCPUs, or remove one
+    #[command(subcommand)]
+    Cpus(Cpus),
+    /// Make all vCPUs stand still, and their counters with them
+    Pause,
+    /// Let all vCPUs run again
+    Resume,
+    /// End the run
+    Stop,
+    /// Count on a vCPU from the host's side
+    #[command(subcommand)]
+    Events(Events),
+    Wait(Wait),
+}
+
+/// What to do with vCPUs.
+#[derive(Debug, Subcommand)]
+pub(super) enum Cpus {
+    /// Add the lowest vCPUs that are not there, up to the `max` of `perfvisor run --cpus`
+    Add {
+        /// How many
+        #[arg(value_name = "N", default_value_t = 1, value_parser = counts())]
+        count: u32,
+    },
+    /// Ask the guest to give a vCPU back; it is never taken by force
+    Remove {
+        /// Which; vCPU 0 cannot be removed
+        #[arg(value_name = "ID")]
+        vcpu: u32,
+
+        /// How many seconds to wait for the guest, up to 600; it may still give it back later
+        #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_remove_limit)]
+        limit: Duration,
+    },
+}
+
+/// What to do with events.
+#[derive(Debug, Subcommand)]
+pub(super) enum Events {
+    Open(Open),
+    /// Let an event count
+    Enable(EventId),
+    /// Stop an event
+    Disable(EventId),
+    /// Enable an event for so many more overflows
+    Refresh {
+        #[command(flatten)]
+        event: EventId,
+
+        /// How many; 0 just enables
+        #[arg(value_name = "N")]
+        overflows: u64,
+    },
+    /// Set the count of an event to 0
+    Reset(EventId),
+    /// Show what an event has counted
+    Read(EventId),
+    /// Close an event
+    Close(EventId),
+    /// Show the events that are open
+    List,
+}
+
+/// An open event.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct EventId {
+    /// Which: the number that `events open` gave it
+    #[arg(value_name = "ID", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub(super) event: u64,
+}
+
+/// Open an event on a vCPU.
+///
+/// It stays open when the command has ended: until `events close`, or the end of the run.
+#[derive(Debug, clap::Args)]
+pub(super) struct Open {
+    /// The vCPU to count on
+    #[arg(long, value_name = "ID")]
+    pub(super) vcpu: u32,
+
+    /// What to count, by its name in `perfvisor pmu list`, such as cycles
+    #[arg(short, long, value_name = "EVENT")]
+    pub(super) event: String,
+
+    /// Overflow each time it has counted so much
+    #[arg(long, value_name = "N", value_parser = periods())]
+    pub(super) period: Option<u64>,
+
+    /// Disable it after so many overflows
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "period",
+        value_parser = RangedU64ValueParser::<u64>::new().range(1..)
+    )]
+    pub(super) limit: Option<u64>,
+
+    /// Keep it on a counter always; without a free one it is in error, and does not wait
+    #[arg(long)]
+    pub(super) pinned: bool,
+
+    /// Open it disabled: it counts from `events enable` on
+    #[arg(long)]
+    pub(super) disabled: bool,
+}
+
+/// Wait until the VM, or one of its vCPUs, is in a state.
+#[derive(Debug, clap::Args)]
+pub(super) struct Wait {
+    /// The VM's: running, paused or ended. A vCPU's: absent, offline, starting, running, paused or
+    /// stopping
+    #[arg(value_name = "STATE")]
+    pub(super) state: String,
+
+    /// Of this vCPU, not of the VM
+    #[arg(long, value_name = "ID")]
+    pub(super) vcpu: Option<u32>,
+
+    /// How many seconds, up to 86400; 0 only looks
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_wait_limit)]
+    pub(super) limit: Duration,
+}
+
+fn counts() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=u64::from(control::Verb::MAX_COUNT))
+}
+
+fn periods() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(1..=i64::MAX.cast_unsigned())
+}
+
+fn parse_remove_limit(text: &str) -> Result<Duration, String> {
+    parse_limit(text, Duration::from_millis(control::Verb::MAX_REMOVE_MS))
+}
+
+fn parse_wait_limit(text: &str) -> Result<Duration, String> {
+    parse_limit(text, Duration::from_millis(control::Verb::MAX_WAIT_MS))
+}
