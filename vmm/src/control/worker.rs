@@ -59,7 +59,12 @@ impl Worker {
         let (requests, received) = mpsc::channel();
         let given_up = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&given_up);
-        let body = move || work(&*host, client, &received, &flag, &outbox);
+        let body = move || {
+            work(&*host, client, &received, &flag, &outbox);
+            // First: a server that has ended has let go of its host.
+            drop(host);
+            outbox.tell(News::Left);
+        };
         thread::Builder::new()
             .name(format!("control{client}"))
             .spawn(body)?;
@@ -105,7 +110,6 @@ fn work<H: Host>(
     };
     // A host that panics there has said so on its standard error.
     let _ = guarded(leave);
-    outbox.tell(News::Left);
 }
 
 /// A host that panics at one request takes neither the server nor its client along.
