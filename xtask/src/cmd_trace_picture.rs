@@ -53,13 +53,13 @@ pub(crate) fn run(args: &TracePictureArgs) -> Result<u8> {
         window.from < window.to,
         "there is nothing between the begin and the end: give other --from and --to"
     );
-    let svg = picture::draw(&trace, window, &args.title);
+    let tracks = trace.tracks();
+    let svg = picture::draw(trace, window, &args.title);
     fs::write(&args.output, &svg)
         .with_context(|| format!("writing the picture {}", args.output.display()))?;
     say::step(format_args!(
-        "{}: {} tracks, {} bytes",
+        "{}: {} bytes, of a trace of {tracks} tracks",
         args.output.display(),
-        trace.tracks(),
         svg.len()
     ));
     Ok(0)

@@ -10,7 +10,7 @@ use super::{axis, colour};
 const WIDTH: f64 = 1_200.0;
 /// Where the names end and the time begins.
 const LEFT: f64 = 112.0;
-const RIGHT: f64 = WIDTH - 16.0;
+const RIGHT: f64 = WIDTH - 28.0;
 const ROW: f64 = 20.0;
 const MARKERS: f64 = 14.0;
 const PLOT: f64 = 40.0;
@@ -40,7 +40,8 @@ struct Picture {
 }
 
 /// The part of a trace in `window` as an SVG picture.
-pub(crate) fn draw(trace: &Trace, window: Window, title: &str) -> String {
+pub(crate) fn draw(mut trace: Trace, window: Window, title: &str) -> String {
+    trace.cut(window.from, window.to);
     let rows: f64 = trace.tracks.values().map(height).sum();
     let top = if title.is_empty() { 34.0 } else { 58.0 };
     let mut picture = Picture {
@@ -90,10 +91,6 @@ impl Window {
         let time = time.clamp(self.from, self.to);
         LEFT + (time - self.from) / self.length() * (RIGHT - LEFT)
     }
-
-    fn has(self, from: f64, to: f64) -> bool {
-        from <= self.to && to >= self.from
-    }
 }
 
 impl Picture {
@@ -131,9 +128,6 @@ impl Picture {
         slices.sort_by(|a, b| a.from.total_cmp(&b.from));
         let mut drawn_to = f64::MIN;
         for slice in slices {
-            if !self.window.has(slice.from, slice.to) {
-                continue;
-            }
             self.slices.insert(slice.name.clone());
             let (from, to) = (self.window.x(slice.from), self.window.x(slice.to));
             // Two that share a pixel are one to the eye.
@@ -156,9 +150,6 @@ impl Picture {
         let bottom = self.y + MARKERS - 2.0;
         let mut drawn = BTreeMap::new();
         for instant in instants {
-            if !self.window.has(instant.at, instant.at) {
-                continue;
-            }
             let (fill, what) = colour::of_instant(&instant.name);
             self.instants.insert(what, fill);
             let x = self.window.x(instant.at);
@@ -176,7 +167,7 @@ impl Picture {
         if what == "PMI" {
             self.svg.pointer(x, bottom, fill);
         } else {
-            self.svg.line((x, bottom - 7.0), (x, bottom), fill);
+            self.svg.line((x, bottom - 12.0), (x, bottom), fill);
         }
     }
 
@@ -187,26 +178,23 @@ impl Picture {
             .rect(LEFT, top, RIGHT - LEFT, bottom - top, "#eef4fa");
         let label = self.y + PLOT / 2.0 + 5.0;
         self.svg.text(LEFT - 8.0, label, Anchor::End, 11, name);
-        let before = values.iter().rev().find(|(at, _)| *at < self.window.from);
-        let shown = values.iter().filter(|(at, _)| self.window.has(*at, *at));
-        let shown: Vec<_> = before.into_iter().chain(shown).copied().collect();
-        let least = shown.iter().map(|it| it.1).fold(f64::INFINITY, f64::min);
-        let most = shown
+        let least = values.iter().map(|it| it.1).fold(f64::INFINITY, f64::min);
+        let most = values
             .iter()
             .map(|it| it.1)
             .fold(f64::NEG_INFINITY, f64::max);
-        let Some(&(_, last)) = shown.last() else {
+        let Some(&(_, last)) = values.last() else {
             return;
         };
         let span = (most - least).max(1.0);
         let y = |value: f64| bottom - 2.0 - (value - least) / span * (bottom - top - 4.0);
         let mut points: Vec<(f64, f64)> = Vec::new();
-        for (at, value) in shown {
-            let x = self.window.x(at);
+        for (at, value) in values {
+            let x = self.window.x(*at);
             if let Some(&(_, before)) = points.last() {
                 points.push((x, before));
             }
-            points.push((x, y(value)));
+            points.push((x, y(*value)));
         }
         points.push((RIGHT, y(last)));
         points
@@ -269,7 +257,7 @@ mod tests {
 
     #[test]
     fn everything_in_the_window_is_drawn_where_it_was() {
-        let svg = draw(&read(SMALL).unwrap(), ALL, "A VM");
+        let svg = draw(read(SMALL).unwrap(), ALL, "A VM");
         let per_micro = (RIGHT - LEFT) / 10.0;
         for (name, from, lasted) in [
             ("guest", 2.0, 4.0),
@@ -296,7 +284,7 @@ mod tests {
     #[test]
     fn what_is_outside_the_window_is_not_drawn() {
         let window = Window { from: 6.5, to: 9.5 };
-        let svg = draw(&read(SMALL).unwrap(), window, "");
+        let svg = draw(read(SMALL).unwrap(), window, "");
         assert_eq!(count(&svg, ">guest</text>"), 0);
         assert_eq!(count(&svg, "#d00000"), 0);
         assert_eq!(count(&svg, ">io-out</text>"), 2);
@@ -317,7 +305,7 @@ mod tests {
             from: 0.0,
             to: trace.end(),
         };
-        let svg = draw(&trace, window, "");
+        let svg = draw(trace, window, "");
         assert!((1_000..3_000).contains(&svg.lines().count()));
     }
 }

@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// A trace by its tracks, in the order in which they are drawn.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Trace {
     pub(super) tracks: BTreeMap<u64, Track>,
 }
 
 /// One track.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Track {
     pub(super) name: String,
     pub(super) slices: Vec<Slice>,
@@ -129,6 +129,27 @@ impl Trace {
             .retain(|_, track| !texts.iter().any(|text| track.name.contains(text)));
     }
 
+    /// Drops what is over before `from` or begins after `to`, and tracks on which nothing is left.
+    /// Values that last into the window stay.
+    pub(super) fn cut(&mut self, from: f64, to: f64) {
+        let is_in = |begin: f64, end: f64| begin <= to && end >= from;
+        for track in self.tracks.values_mut() {
+            track.slices.retain(|slice| is_in(slice.from, slice.to));
+            track
+                .instants
+                .retain(|instant| is_in(instant.at, instant.at));
+            for values in track.plots.values_mut() {
+                let before = values.iter().filter(|(at, _)| *at < from).count();
+                values.drain(..before.saturating_sub(1));
+                values.retain(|(at, _)| *at <= to);
+            }
+            track.plots.retain(|_, values| !values.is_empty());
+        }
+        self.tracks.retain(|_, it| {
+            !(it.slices.is_empty() && it.instants.is_empty() && it.plots.is_empty())
+        });
+    }
+
     /// How many tracks there are.
     pub(crate) fn tracks(&self) -> usize {
         self.tracks.len()
@@ -204,6 +225,21 @@ pub(super) mod tests {
         for text in ["", "[\n]\n", "{}", "[\nnonsense\n{}\n]"] {
             assert!(read(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_lasts_into_a_window_is_in_it() {
+        let mut trace = read(SMALL).unwrap();
+        trace.cut(6.5, 9.5);
+        let track = &trace.tracks[&2];
+        let names: Vec<_> = track.slices.iter().map(|slice| &slice.name).collect();
+        assert_eq!(names, ["io-out", "running"]);
+        assert_eq!(track.instants, []);
+        assert_eq!(track.plots["vCPU 0 PMC0"], [(6.0, 10.0), (8.0, 30.0)]);
+        trace.cut(9.2, 9.5);
+        assert_eq!(trace.tracks[&2].plots["vCPU 0 PMC0"], [(8.0, 30.0)]);
+        trace.cut(0.0, 0.5);
+        assert_eq!(trace.tracks(), 0);
     }
 
     #[test]
