@@ -15,7 +15,6 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::panic::{self, AssertUnwindSafe};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,7 +89,7 @@ pub struct TraceSummary {
 pub(crate) struct Tracing {
     hub: Arc<Hub>,
     writer: Option<JoinHandle<()>>,
-    ended: Receiver<Result<(), SinkError>>,
+    ended: Receiver<io::Result<()>>,
 }
 
 /// Why a trace is not whole.
@@ -124,11 +123,7 @@ impl Tracing {
         let body = {
             let hub = Arc::clone(&hub);
             move || {
-                let write = AssertUnwindSafe(|| writer::run(&hub, &config, &mut *sink));
-                let result = match panic::catch_unwind(write) {
-                    Ok(result) => result.map_err(SinkError::Io),
-                    Err(_) => Err(SinkError::Panic),
-                };
+                let result = writer::run(&hub, &config, &mut *sink);
                 // Nobody hears it if nobody waited so long.
                 let _ = end.send(result);
             }
@@ -164,16 +159,15 @@ impl Tracing {
         self.hub.ending.store(true, Ordering::Release);
         self.hub.wake_writer();
         match self.ended.recv_timeout(limit) {
-            Ok(result) => {
-                // It has said its last word, and its panics were caught.
-                let _ = writer.join();
-                result
-            }
             Err(RecvTimeoutError::Timeout) => {
                 self.hub.abandoned.store(true, Ordering::Relaxed);
                 Err(SinkError::Blocks(limit))
             }
-            Err(RecvTimeoutError::Disconnected) => Err(SinkError::Panic),
+            // It said its last word, or the sink's panic took it.
+            last => match (last, writer.join()) {
+                (Ok(result), Ok(())) => Ok(result?),
+                _ => Err(SinkError::Panic),
+            },
         }
     }
 }
