@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc;
 
-use super::desk::{Dir, answered, ctl, line, with};
+use super::desk::{Dir, answered, ctl, line, unbuffered, with};
 
 /// The longest line that is taken, with its LF.
 const LONGEST: usize = 1 << 20;
@@ -133,10 +133,6 @@ fn a_server_that_stalls_is_given_up() {
 fn a_server_that_does_not_read_is_given_up() {
     let dir = Dir::new();
     let _listener = UnixListener::bind(dir.socket()).unwrap();
-    // More than a socket holds.
-    let args = format!(
-        "--timeout 0.05 events open --vcpu 0 -e {}",
-        "x".repeat(120_000)
-    );
+    let args = format!("--timeout 0.05 events open --vcpu 0 -e {}", unbuffered());
     ctl(&dir.socket(), &args).failed(124);
 }

@@ -115,3 +115,9 @@ pub(crate) fn line(stream: &UnixStream) -> String {
     BufReader::new(stream).read_line(&mut line).unwrap();
     line
 }
+
+/// An argument whose request is larger than what a socket takes that nobody reads from: each of its
+/// characters takes six bytes in JSON.
+pub(crate) fn unbuffered() -> String {
+    "\u{1}".repeat(120_000)
+}

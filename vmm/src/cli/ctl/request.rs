@@ -6,12 +6,8 @@ use std::time::Duration;
 use super::super::Failure;
 use super::super::status::Status;
 use super::args::{Cpus, Events, Open, Verb, Wait};
-use crate::control::{self, CpuState, OpenEvent, Until};
+use crate::control::{self, CpuState, Limits, OpenEvent, Until};
 
-/// How long a VM may take over a request that says no limit itself.
-const PLAIN: Duration = Duration::from_secs(30);
-/// How much longer a VM may take than the limit that a request says.
-const BEYOND: Duration = Duration::from_secs(5);
 /// How much longer than the VM may take is waited for its answer, so that the VM is the one to say
 /// that time is up.
 const SPARE: Duration = Duration::from_secs(10);
@@ -89,10 +85,7 @@ fn millis(time: Duration) -> u64 {
 
 /// How long the answer to a request is waited for, unless the user says.
 pub(super) fn patience(request: &control::Verb) -> Duration {
-    let own = request
-        .limit_ms()
-        .map(|limit| Duration::from_millis(limit) + BEYOND);
-    own.unwrap_or_default().max(PLAIN) + SPARE
+    Limits::default().time_for(request) + SPARE
 }
 
 #[cfg(test)]
@@ -120,7 +113,7 @@ mod tests {
         };
         for (request, vm_takes) in [
             (control::Verb::Info, 30),
-            (wait(0), 30),
+            (wait(0), 5),
             (wait(60_000), 65),
             (wait(control::Verb::MAX_WAIT_MS), 86_405),
         ] {
