@@ -71,6 +71,8 @@ fn run_explains_every_option_and_exit_code() {
         "--cmdline",
         "--timeout",
         "--serial",
+        "--control",
+        "--trace",
         "--json",
         "0-119",
         "120",
@@ -217,6 +219,11 @@ fn a_serial_file_that_cannot_be_written_is_refused_in_one_line() {
     let kernel = path.to_str().unwrap();
     let line = refused(&["run", "--kernel", kernel, "--serial", "/nowhere/serial"]);
     assert!(line.contains("--serial /nowhere/serial"), "{line}");
+    let line = refused(&["run", "--kernel", kernel, "--trace", "/nowhere/trace"]);
+    assert!(
+        line.contains("Cannot write --trace /nowhere/trace"),
+        "{line}"
+    );
     let fifo =
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("fifo{}", std::process::id()));
     let name = CString::new(fifo.to_str().unwrap()).unwrap();
@@ -234,11 +241,32 @@ fn a_serial_file_that_cannot_be_written_is_refused_in_one_line() {
 }
 
 #[test]
-fn the_kernel_is_never_taken_for_the_serial_file() {
+fn the_kernel_is_never_taken_for_a_file_to_write() {
     let kernel = file("kernel-and-serial", &elf(SPIN));
     let path = kernel.to_str().unwrap();
-    assert!(refused(&["run", "--kernel", path, "--serial", path]).contains("it is the kernel"));
+    for option in ["--serial", "--trace"] {
+        let line = refused(&["run", "--kernel", path, option, path]);
+        let what = format!("Cannot write {option} {path}: it is the kernel; give another file");
+        assert!(line.contains(&what), "{line}");
+    }
     assert_eq!(std::fs::read(&kernel).unwrap(), elf(SPIN), "untouched");
+}
+
+#[test]
+fn the_trace_never_goes_where_the_serial_output_goes() {
+    let (kernel, both) = (file("kernel-beside", &elf(SPIN)), file("both", b"kept"));
+    let (kernel, path) = (kernel.to_str().unwrap(), both.to_str().unwrap());
+    // By another name of the same file.
+    let link = both.with_extension("link");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(&both, &link).unwrap();
+    let link = link.to_str().unwrap();
+    let line = refused(&["run", "--kernel", kernel, "--serial", path, "--trace", link]);
+    assert!(
+        line.contains("it is that of --serial; give another file"),
+        "{line}"
+    );
+    assert_eq!(std::fs::read(&both).unwrap(), b"kept");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The command line: one file a subcommand, and what they share.
 
+mod cpus;
 mod ctl;
 mod doctor;
 mod events;
 mod filter;
+mod outfile;
 mod output;
 mod pmu;
 mod run;
@@ -189,6 +191,13 @@ mod tests {
             ("perfvisor run --kernel k --cpus 2", "boot="),
             ("perfvisor run --kernel k --cpus boot=0", "boot="),
             ("perfvisor run --kernel k --cpus boot=many", "boot="),
+            ("perfvisor run --kernel k --cpus boot=2,max=256", "1 to 255"),
+            (
+                "perfvisor run --kernel k --cpus boot=3,max=2",
+                "max=3 or more",
+            ),
+            ("perfvisor run --kernel k --control", "--control"),
+            ("perfvisor run --kernel k --trace", "--trace"),
             ("perfvisor run --kernel k --memory 128", "128M"),
             ("perfvisor run --kernel k --memory lots", "128M"),
             ("perfvisor run --kernel k --pmu amd-v9", "intel-v2"),
@@ -246,14 +255,15 @@ mod tests {
 
     #[test]
     fn every_option_of_run_is_taken() {
-        let args = "perfvisor run --kernel k --cpus boot=2 --memory 1G --pmu intel-v2,fixed=0 \
-                    --pmu-filter f --cmdline x --timeout 1.5 --serial out --json";
+        let args = "perfvisor run --kernel k --cpus boot=2,max=4 --memory 1G --pmu \
+                    intel-v2,fixed=0 --pmu-filter f --cmdline x --timeout 1.5 --serial out \
+                    --control sock --trace t --json";
         let Ok(Command::Run(args)) = parse(args.split_whitespace().map(OsString::from)) else {
             panic!("refused");
         };
         assert_eq!(
             args.settings(),
-            "2 vCPUs, 1073741824 bytes, intel-v2,fixed=0 by f, 1.5s, json"
+            "2 of 4 vCPUs, 1073741824 bytes, intel-v2,fixed=0 by f, 1.5s, json, at sock, into t"
         );
     }
 

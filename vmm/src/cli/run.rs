@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! `perfvisor run`: one guest, from its kernel to its report.
 
-use std::fmt::Display;
-use std::fs::{File, Metadata};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{RunReport, VmBuilder};
 use vpmu::{EventFilter, ModelError, PmuModel};
 
+use super::cpus::Cpus;
 use super::events::{self, failed};
 use super::filter;
+use super::outfile;
 use super::output::{self, Patient, Stream};
 use super::signals::Signals;
 use super::size::{parse_seconds, parse_size};
@@ -29,9 +29,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     kernel: PathBuf,
 
-    /// How many vCPUs the guest starts with, as boot=N
-    #[arg(long, value_name = "boot=N", default_value = "boot=1", value_parser = parse_cpus)]
-    cpus: u32,
+    /// How many vCPUs the guest starts with and, where it can have more later, how many at most.
+    /// More are added with `perfvisor ctl cpus add`
+    #[arg(long, value_name = "boot=N[,max=M]", default_value = "boot=1")]
+    cpus: Cpus,
 
     /// How much RAM the guest has: a number with K, M, G or T
     #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = parse_size)]
@@ -65,6 +66,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     serial: Option<PathBuf>,
 
+    /// Let `perfvisor ctl -s SOCK` and other programs of this user talk to the VM through a socket at
+    /// SOCK, which a run that was killed may have left
+    #[arg(long, value_name = "SOCK")]
+    control: Option<PathBuf>,
+
+    /// Record what the vCPUs and their counters do in FILE, which is replaced: a trace for
+    /// https://ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
     /// Report as one JSON document on stdout; serial output goes to stderr then, unless --serial
     /// is given
     #[arg(long)]
@@ -74,13 +85,6 @@ pub(super) struct Args {
 /// What `--pmu` says.
 #[derive(Clone, Copy, Debug)]
 struct Pmu(Option<PmuModel>);
-
-fn parse_cpus(text: &str) -> Result<u32, &'static str> {
-    text.strip_prefix("boot=")
-        .and_then(|count| count.parse().ok())
-        .filter(|count| (1..=255).contains(count))
-        .ok_or("give boot=N with N from 1 to 255, such as boot=2")
-}
 
 fn parse_pmu(text: &str) -> Result<Pmu, ModelError> {
     match text {
@@ -98,13 +102,22 @@ impl Args {
             Some(Pmu(model)) => model.map_or("none".to_owned(), |model| model.to_string()),
         };
         let by = |path: &PathBuf| format!(" by {}", path.display());
+        let to = |word: &str, path: &Option<PathBuf>| {
+            let path = path
+                .as_ref()
+                .map(|path| format!(", {word} {}", path.display()));
+            path.unwrap_or_default()
+        };
         format!(
-            "{} vCPUs, {} bytes, {pmu}{}, {:?}{}",
-            self.cpus,
+            "{} of {} vCPUs, {} bytes, {pmu}{}, {:?}{}{}{}",
+            self.cpus.boot,
+            self.cpus.max,
             self.memory,
             self.pmu_filter.as_ref().map(by).unwrap_or_default(),
             self.timeout.unwrap_or_default(),
             if self.json { ", json" } else { "" },
+            to("at", &self.control),
+            to("into", &self.trace),
         )
     }
 
@@ -130,43 +143,42 @@ impl Args {
             };
             return stream.file().map_err(output::to_failure);
         };
-        let failure = |why: &dyn Display| {
-            let line = format!("Cannot write --serial {}: {why}", path.display());
-            Failure::new(Status::Usage, line)
-        };
-        // A FIFO that nobody reads is an error, not something to wait for.
-        let mut options = File::options();
-        options
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .custom_flags(libc::O_NONBLOCK);
-        let file = options.open(path).map_err(|error| failure(&error))?;
-        let identity = |meta: Metadata| (meta.dev(), meta.ino());
-        let kernel = self.kernel.metadata().ok().map(identity);
-        if kernel.is_some() && kernel == file.metadata().ok().map(identity) {
-            return Err(failure(&"it is the kernel; give another file"));
-        }
-        Ok(file)
+        outfile::open("--serial", path, &[(&self.kernel, "the kernel")])
     }
 
-    /// Empties the file of `--serial`, once nothing can go wrong any more.
-    fn clear(&self, sink: &File) -> Result<(), Failure> {
-        let regular = sink.metadata().is_ok_and(|metadata| metadata.is_file());
-        if self.serial.is_some() && regular {
-            sink.set_len(0).map_err(output::to_failure)?;
-        }
-        Ok(())
+    /// Where the trace goes; the file still has what was in it.
+    fn trace_file(&self) -> Result<Option<File>, Failure> {
+        let Some(path) = &self.trace else {
+            return Ok(None);
+        };
+        let mut others = vec![(&*self.kernel, "the kernel")];
+        others.extend(
+            self.serial
+                .as_deref()
+                .map(|path| (path, "that of --serial")),
+        );
+        outfile::open("--trace", path, &others).map(Some)
     }
 }
 
 /// Runs the guest; gives the status that says how it ended.
 pub(super) fn run(args: &Args) -> Result<Status, Failure> {
     let sink = args.sink()?;
+    let trace = args.trace_file()?;
+    for (option, given) in [
+        ("--cpus with max", args.cpus.max > args.cpus.boot),
+        ("--control", args.control.is_some()),
+        ("--trace", trace.is_some()),
+    ] {
+        if given {
+            let line = format!("{option} is not there yet: leave it out");
+            return Err(Failure::new(Status::Usage, line));
+        }
+    }
     let output = sink.try_clone().map_err(output::to_failure)?;
     let builder = VmBuilder::new()
         .kernel_file(&args.kernel)
-        .vcpus(args.cpus)
+        .vcpus(args.cpus.boot)
         .memory(args.memory)
         .cmdline(&args.cmdline)
         .serial(Box::new(Patient(output)));
@@ -179,7 +191,9 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
         None => builder,
     };
     let vm = builder.build().map_err(|error| failed(&error))?;
-    args.clear(&sink)?;
+    if args.serial.is_some() {
+        outfile::clear(&sink).map_err(output::to_failure)?;
+    }
     drop(sink);
     if let Some(reason) = vm.pmu_refused() {
         Stream::Stderr.say(&format!(
@@ -222,23 +236,6 @@ fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn vcpu_counts_have_their_form() {
-        assert_eq!(parse_cpus("boot=1"), Ok(1));
-        assert_eq!(parse_cpus("boot=255"), Ok(255));
-        for wrong in [
-            "",
-            "1",
-            "boot=",
-            "boot=0",
-            "boot=256",
-            "boot=-1",
-            "boot=1,max=2",
-        ] {
-            assert!(parse_cpus(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn every_model_and_none_can_be_asked_for() {

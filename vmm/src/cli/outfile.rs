@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Files that a run writes, as options name them.
+
+use std::fmt::Display;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::Failure;
+use super::status::Status;
+
+/// Opens the file of `option`, which still has what was in it; see [`clear`].
+///
+/// It must be none of `others`, regular files that the run uses, each with what it is.
+pub(super) fn open(option: &str, path: &Path, others: &[(&Path, &str)]) -> Result<File, Failure> {
+    let failure = |why: &dyn Display| {
+        let line = format!("Cannot write {option} {}: {why}", path.display());
+        Failure::new(Status::Usage, line)
+    };
+    // A FIFO that nobody reads is an error, not something to wait for.
+    let mut options = File::options();
+    options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path).map_err(|error| failure(&error))?;
+    let own = identity(file.metadata());
+    for (other, what) in others {
+        if own.is_some() && own == identity(other.metadata()) {
+            return Err(failure(&format_args!("it is {what}; give another file")));
+        }
+    }
+    Ok(file)
+}
+
+/// Empties a file of [`open`], once nothing can go wrong any more.
+pub(super) fn clear(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    Ok(())
+}
+
+/// Which file it is, of a regular one: devices and FIFOs can be shared.
+fn identity(metadata: io::Result<Metadata>) -> Option<(u64, u64)> {
+    let metadata = metadata.ok().filter(Metadata::is_file)?;
+    Some((metadata.dev(), metadata.ino()))
+}
