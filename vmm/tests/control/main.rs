@@ -3,6 +3,7 @@
 //! test says. Nothing here needs a KVM.
 
 mod crowds;
+mod documented;
 mod ends;
 mod events;
 mod garbage;

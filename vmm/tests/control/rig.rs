@@ -93,6 +93,13 @@ impl Client {
         Some(serde_json::from_str(&line).expect("answers are JSON"))
     }
 
+    /// The next answer as it is.
+    pub(crate) fn answer_line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("it answers");
+        line
+    }
+
     /// Sends nothing more.
     pub(crate) fn hush(&self) {
         self.stream
