@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::thread;
 
 use serde_json::{Value, json};
 
-use super::desk::{Dir, answered, ctl_to, with};
+use super::desk::{Dir, answered, ctl, ctl_to, with};
 
 /// Runs a command; it has to ask `request`, and is answered `ok`. What it printed.
 fn say(args: &str, request: &Value, ok: &Value) -> String {
@@ -325,6 +326,22 @@ fn what_is_wrong_with_a_state_is_said_before_anything_is_asked() {
             )
         );
     }
+}
+
+/// docs/control.md tells programs what the exit codes mean, in the words of the help.
+#[test]
+fn the_manual_has_every_exit_code() {
+    let help = ctl(Path::new("s"), "--help").done();
+    let (_, codes) = help.split_once("Exit codes:\n").unwrap();
+    let manual = include_str!("../../../docs/control.md");
+    let (_, told) = manual.split_once("| Exit code | |\n|---|---|\n").unwrap();
+    let rows = codes.lines().map(|line| {
+        let (code, meaning) = line.trim_start().split_once(' ').unwrap();
+        format!("| {code} | {} |\n", meaning.trim_start())
+    });
+    let rows: String = rows.collect();
+    assert!(rows.starts_with("| 0 | done |\n| 1 | "), "{rows}");
+    assert!(told.starts_with(&rows), "{rows} is not in the manual");
 }
 
 #[test]
