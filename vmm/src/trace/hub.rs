@@ -3,7 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use vpmu::context::Clock;
 use vpmu_kvm::Monotonic;
@@ -23,6 +24,9 @@ pub(super) struct Hub {
     vcpus: Box<[OnceLock<Arc<Feed>>]>,
     capacity: usize,
     pub(super) writer: OnceLock<Thread>,
+    /// The writer is to look at the rings. That it is unparked does not say so: a sink that waits
+    /// may have used that up.
+    wanted: AtomicBool,
     /// Nobody records any more.
     pub(super) ending: AtomicBool,
     /// Nobody waits for the writer any more.
@@ -57,6 +61,7 @@ impl Hub {
             vcpus: (0..config.vcpus).map(|_| OnceLock::new()).collect(),
             capacity: config.capacity,
             writer: OnceLock::new(),
+            wanted: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             tally: Tally::default(),
@@ -91,7 +96,15 @@ impl Hub {
         }
     }
 
+    /// The writer has nothing to do: it waits until it is woken, or for `period`.
+    pub(super) fn rest(&self, period: Duration) {
+        if !self.wanted.swap(false, Ordering::Acquire) {
+            thread::park_timeout(period);
+        }
+    }
+
     pub(super) fn wake_writer(&self) {
+        self.wanted.store(true, Ordering::Release);
         if let Some(writer) = self.writer.get() {
             writer.unpark();
         }

@@ -3,7 +3,6 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
-use std::thread;
 
 use super::TraceConfig;
 use super::hub::{Feed, Hub};
@@ -32,7 +31,7 @@ pub(super) fn run(hub: &Hub, config: &TraceConfig, sink: &mut dyn Write) -> io::
         if ending {
             return writer.end();
         }
-        thread::park_timeout(config.period);
+        hub.rest(config.period);
     }
 }
 

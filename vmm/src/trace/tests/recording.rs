@@ -187,6 +187,25 @@ fn a_ring_that_fills_up_wakes_the_writer() {
 }
 
 #[test]
+fn a_sink_that_waits_does_not_keep_the_writer_from_being_woken() {
+    let (kept, heard) = Kept::telling();
+    let (sink, blocks, let_go) = Blocked::new();
+    let tracing = start(BlockedFirst(sink, kept.clone()), 100);
+    blocks.recv().unwrap();
+    let tracer = tracing.tracer();
+    let mut trace = tracer.vcpu(0);
+    for _ in 0..26 {
+        trace.enter();
+        trace.exit("io-out");
+    }
+    drop(let_go);
+    // What it blocked in, and what was recorded meanwhile.
+    heard.recv().unwrap();
+    heard.recv().unwrap();
+    assert!(kept.text().contains("guest"), "{}", kept.text());
+}
+
+#[test]
 fn that_a_vcpu_is_started_is_drawn_before_what_it_does() {
     let kept = Kept::default();
     let tracing = start(kept.clone(), 100);
