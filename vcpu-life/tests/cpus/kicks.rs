@@ -39,7 +39,7 @@ fn c3_whoever_waits_repeats_a_kick_that_was_refused() {
     ends(|| {
         let vm = Vm::new(1);
         let thread = vm.create(0);
-        vm.wait_for(0, VcpuState::Running);
+        vm.guests[0].wait_inside();
         vm.guests[0].refuses.store(3, Ordering::SeqCst);
         vm.settle(Goal::Pause);
         assert_eq!(vm.guests[0].refuses.load(Ordering::SeqCst), 0);

@@ -10,7 +10,7 @@ use vcpu_call::{Calls, Park, Vcpu, VcpuId, Waker};
 use vcpu_life::{Cpus, Goal, Kick, Next, Plug, VcpuState, Watch};
 
 /// Long past the moment at which a wake that is not lost has worked.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(10);
 
 /// Runs `scenario` on a thread of its own, and fails instead of hanging with it.
 pub(crate) fn ends(scenario: impl FnOnce() + Send + 'static) {
@@ -38,26 +38,44 @@ pub(crate) fn served(n: u32) -> u32 {
 /// The inside of a vCPU.
 #[derive(Default)]
 pub(crate) struct Guest {
-    kicked: Mutex<bool>,
+    state: Mutex<GuestState>,
     changed: Condvar,
     /// How many kicks are still refused.
     pub(crate) refuses: AtomicUsize,
     pub(crate) kicks: AtomicUsize,
 }
 
+#[derive(Default)]
+struct GuestState {
+    kicked: bool,
+    inside: bool,
+}
+
 impl Guest {
     pub(crate) fn kick(&self) {
-        *self.kicked.lock().unwrap() = true;
-        self.changed.notify_one();
+        self.state.lock().unwrap().kicked = true;
+        self.changed.notify_all();
     }
 
     fn forget_kicks(&self) {
-        *self.kicked.lock().unwrap() = false;
+        self.state.lock().unwrap().kicked = false;
     }
 
     fn enter(&self) {
-        let kicked = self.kicked.lock().unwrap();
-        drop(self.changed.wait_while(kicked, |kicked| !*kicked));
+        let mut state = self.state.lock().unwrap();
+        state.inside = true;
+        self.changed.notify_all();
+        let mut state = self
+            .changed
+            .wait_while(state, |state| !state.kicked)
+            .unwrap();
+        state.inside = false;
+    }
+
+    /// Waits until only a kick gets it out of there.
+    pub(crate) fn wait_inside(&self) {
+        let state = self.state.lock().unwrap();
+        drop(self.changed.wait_while(state, |state| !state.inside));
     }
 }
 
@@ -195,7 +213,11 @@ impl Machine {
                 Next::Enter if self.mail.pending() => {
                     self.mail.serve(served);
                 }
-                Next::Enter => self.guest.enter(),
+                Next::Enter => {
+                    // C1: whatever is asked for meanwhile.
+                    assert_eq!(cpus.state(id), VcpuState::Running);
+                    self.guest.enter();
+                }
                 Next::Plug => {
                     assert!(!self.mail.is_online(), "what comes was away");
                     self.mail.go_online();

@@ -150,7 +150,10 @@ impl Machine {
                 Next::Enter if self.mail.pending() => {
                     self.mail.serve(served);
                 }
-                Next::Enter => self.guest.enter(),
+                Next::Enter => {
+                    assert!(self.mail.is_online(), "it is away");
+                    self.guest.enter();
+                }
                 Next::Plug => {
                     assert!(!self.mail.is_online(), "what comes was away");
                     self.mail.go_online();
