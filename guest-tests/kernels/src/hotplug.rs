@@ -114,11 +114,13 @@ fn with_selected<T>(cpu: usize, f: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Whether the machine has such a controller. Ports without one read as ones, which the status
-/// never does.
+/// What ports read as that nobody answers at: the status never does.
+const NOBODY: u8 = u8::MAX;
+
+/// Whether the machine has such a controller.
 #[must_use]
 pub fn exists() -> bool {
-    read(Register::Status) != u8::MAX
+    read(Register::Status) != NOBODY
 }
 
 /// How many CPUs there can be: their numbers are below that. All that CPUID tells of, where there
@@ -157,12 +159,11 @@ pub fn present() -> impl Iterator<Item = usize> {
 fn find_event() -> Option<(usize, Event)> {
     write(Register::Command, command::NEXT);
     let status = Status(read(Register::Status));
-    let event = if status.has(Status::ADDED) {
-        Event::Added
-    } else if status.has(Status::REMOVE) {
-        Event::Removal
-    } else {
-        return None;
+    let event = match status {
+        Status(NOBODY) => return None,
+        status if status.has(Status::ADDED) => Event::Added,
+        status if status.has(Status::REMOVE) => Event::Removal,
+        _ => return None,
     };
     Some((usize::from(read(Register::Selector)), event))
 }
@@ -171,18 +172,11 @@ fn find_event() -> Option<(usize, Event)> {
 /// CPU that came and is wanted back has both, and shows the first.
 #[must_use]
 pub fn next_event() -> Option<(usize, Event)> {
-    if exists() {
-        SELECTOR.with(|()| find_event())
-    } else {
-        None
-    }
+    SELECTOR.with(|()| find_event())
 }
 
 /// As [`next_event`], and acknowledges it: each event is returned to one caller.
 pub fn take_event() -> Option<(usize, Event)> {
-    if !exists() {
-        return None;
-    }
     SELECTOR.with(|()| {
         let found = find_event();
         if let Some((_, event)) = found {
