@@ -10,8 +10,7 @@ use super::desk::{Dir, answered, ctl, line, unbuffered, with};
 /// The longest line that is taken, with its LF.
 const LONGEST: usize = 1 << 20;
 
-#[test]
-fn what_is_no_answer_is_told_with_where_it_came_from() {
+pub(crate) fn what_is_no_answer_is_told_with_where_it_came_from() {
     let deep = format!("{{\"v\":1,\"ok\":{}", "[".repeat(100_000));
     for (answer, why) in [
         (&b""[..], "EOF"),
@@ -43,8 +42,7 @@ fn what_is_no_answer_is_told_with_where_it_came_from() {
     }
 }
 
-#[test]
-fn an_answer_to_something_else_is_not_shown() {
+pub(crate) fn an_answer_to_something_else_is_not_shown() {
     let (_, ended) = answered("info", b"{\"v\":1,\"ok\":{\"added\":[1]}}\n");
     let line = ended.failed(125);
     assert!(
@@ -53,8 +51,7 @@ fn an_answer_to_something_else_is_not_shown() {
     );
 }
 
-#[test]
-fn a_connection_that_is_closed_without_an_answer_is_the_end_of_the_vm() {
+pub(crate) fn a_connection_that_is_closed_without_an_answer_is_the_end_of_the_vm() {
     let closed = |ended: super::desk::Ended| {
         let line = ended.failed(3);
         assert!(
@@ -70,8 +67,7 @@ fn a_connection_that_is_closed_without_an_answer_is_the_end_of_the_vm() {
     closed(ended);
 }
 
-#[test]
-fn a_line_is_read_up_to_its_limit_and_no_further() {
+pub(crate) fn a_line_is_read_up_to_its_limit_and_no_further() {
     let mut answer = b"{\"v\":1,\"ok\":{\"state\":\"paused\"}}".to_vec();
     answer.resize(LONGEST - 1, b' ');
     let (_, ended) = answered("pause", &[&answer, &b"\n"[..]].concat());
@@ -97,8 +93,7 @@ fn a_line_is_read_up_to_its_limit_and_no_further() {
     assert!(sent >= Some(256));
 }
 
-#[test]
-fn only_the_first_line_is_the_answer() {
+pub(crate) fn only_the_first_line_is_the_answer() {
     let (_, ended) = answered(
         "pause",
         b"{\"v\":1,\"ok\":{\"state\":\"paused\"}}\n\xFFmore",
@@ -106,8 +101,7 @@ fn only_the_first_line_is_the_answer() {
     assert_eq!(ended.done(), "The VM is paused\n");
 }
 
-#[test]
-fn a_server_that_stalls_is_given_up() {
+pub(crate) fn a_server_that_stalls_is_given_up() {
     for sends in [&b""[..], b"{\"v\":1,\"ok\":"] {
         let dir = Dir::new();
         let listener = UnixListener::bind(dir.socket()).unwrap();
@@ -129,8 +123,7 @@ fn a_server_that_stalls_is_given_up() {
     }
 }
 
-#[test]
-fn a_server_that_does_not_read_is_given_up() {
+pub(crate) fn a_server_that_does_not_read_is_given_up() {
     let dir = Dir::new();
     let _listener = UnixListener::bind(dir.socket()).unwrap();
     let args = format!("--timeout 0.05 events open --vcpu 0 -e {}", unbuffered());

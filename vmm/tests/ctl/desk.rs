@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A control socket without a VM, and `perfvisor ctl` run against it.
 
-use std::env::temp_dir;
+use std::env::{current_exe, temp_dir};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+
+/// The first argument that makes this program `perfvisor`.
+pub(crate) const AS_PERFVISOR: &str = "--as-perfvisor";
 
 /// A directory for the socket of one test. Not cargo's own: a socket's path must be short.
 pub(crate) struct Dir(PathBuf);
@@ -73,8 +76,8 @@ pub(crate) fn ctl(socket: &Path, args: &str) -> Ended {
 
 /// The same with another stdout.
 pub(crate) fn ctl_to(stdout: Stdio, socket: &Path, args: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_perfvisor"))
-        .args(["ctl", "-s"])
+    Command::new(current_exe().unwrap())
+        .args([AS_PERFVISOR, "ctl", "-s"])
         .arg(socket)
         .args(args.split(' '))
         .stdout(stdout)

@@ -22,8 +22,7 @@ fn status(kind: ErrorKind) -> i32 {
     }
 }
 
-#[test]
-fn each_kind_is_told_in_the_vms_words_with_a_status() {
+pub(crate) fn each_kind_is_told_in_the_vms_words_with_a_status() {
     for kind in ErrorKind::ALL {
         for args in ["pause", "pause --json"] {
             let refusal = json!({ "kind": kind, "message": format!("Not this: {kind}") });
@@ -34,16 +33,14 @@ fn each_kind_is_told_in_the_vms_words_with_a_status() {
     }
 }
 
-#[test]
-fn an_errno_is_told_and_a_message_stays_one_line() {
+pub(crate) fn an_errno_is_told_and_a_message_stays_one_line() {
     let refusal = json!({ "kind": "perf", "message": "Gone\n\u{1b}[2J", "errno": "ENODEV" });
     let answer = json!({ "v": 1, "error": refusal }).to_string() + "\n";
     let (_, ended) = answered("events open --vcpu 3 -e cycles", answer.as_bytes());
     assert_eq!(ended.failed(1), "Gone\\n\\u{1b}[2J (ENODEV)");
 }
 
-#[test]
-fn a_server_that_will_not_listen_is_heard_all_the_same() {
+pub(crate) fn a_server_that_will_not_listen_is_heard_all_the_same() {
     let line = b"{\"v\":1,\"error\":{\"kind\":\"busy\",\"message\":\"Too many clients\"}}\n";
     // The client is still sending this one when the connection is closed.
     let long = format!("events open --vcpu 0 -e {}", unbuffered());

@@ -8,8 +8,7 @@ use std::path::Path;
 
 use super::desk::{Dir, ctl};
 
-#[test]
-fn no_socket_at_all_says_how_to_get_one() {
+pub(crate) fn no_socket_at_all_says_how_to_get_one() {
     let dir = Dir::new();
     let socket = dir.socket();
     let at = socket.display();
@@ -19,8 +18,7 @@ fn no_socket_at_all_says_how_to_get_one() {
     );
 }
 
-#[test]
-fn the_socket_of_a_vm_that_is_gone_is_told_from_none() {
+pub(crate) fn the_socket_of_a_vm_that_is_gone_is_told_from_none() {
     let dir = Dir::new();
     let socket = dir.socket();
     drop(UnixListener::bind(&socket).unwrap());
@@ -34,8 +32,7 @@ fn the_socket_of_a_vm_that_is_gone_is_told_from_none() {
     );
 }
 
-#[test]
-fn a_file_that_is_no_socket_is_told() {
+pub(crate) fn a_file_that_is_no_socket_is_told() {
     let dir = Dir::new();
     let file = dir.socket();
     fs::write(&file, "").unwrap();
@@ -46,8 +43,7 @@ fn a_file_that_is_no_socket_is_told() {
     );
 }
 
-#[test]
-fn a_path_that_no_socket_can_have_is_told() {
+pub(crate) fn a_path_that_no_socket_can_have_is_told() {
     let line = ctl(Path::new(&"x".repeat(200)), "info").failed(121);
     assert!(
         line.contains("too long for a socket: give a shorter one"),
@@ -55,8 +51,7 @@ fn a_path_that_no_socket_can_have_is_told() {
     );
 }
 
-#[test]
-fn a_server_that_does_not_accept_is_given_up() {
+pub(crate) fn a_server_that_does_not_accept_is_given_up() {
     let dir = Dir::new();
     let listener = UnixListener::bind(dir.socket()).unwrap();
     // SAFETY: the descriptor is the listener's, which lives.

@@ -48,8 +48,7 @@ fn rows(text: &str) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn info_shows_the_vm_and_every_vcpu() {
+pub(crate) fn info_shows_the_vm_and_every_vcpu() {
     let vcpu = |vcpu, state, removal_asked| json!({ "vcpu": vcpu, "state": state, "removal_asked": removal_asked });
     let info = |state, pmu| {
         json!({
@@ -82,8 +81,7 @@ fn info_shows_the_vm_and_every_vcpu() {
     assert!(text.contains("ended, started 12.345 s ago"), "{text}");
 }
 
-#[test]
-fn vcpus_are_added_and_removed() {
+pub(crate) fn vcpus_are_added_and_removed() {
     let add = |args, count, added| {
         told(
             args,
@@ -104,8 +102,7 @@ fn vcpus_are_added_and_removed() {
     );
 }
 
-#[test]
-fn the_vm_is_paused_resumed_and_stopped() {
+pub(crate) fn the_vm_is_paused_resumed_and_stopped() {
     for (verb, state, text) in [
         ("pause", "paused", "The VM is paused\n"),
         ("resume", "running", "The VM is running\n"),
@@ -118,8 +115,7 @@ fn the_vm_is_paused_resumed_and_stopped() {
     }
 }
 
-#[test]
-fn states_are_waited_for() {
+pub(crate) fn states_are_waited_for() {
     assert_eq!(
         told(
             "wait ended",
@@ -142,8 +138,7 @@ fn states_are_waited_for() {
     }
 }
 
-#[test]
-fn an_event_is_opened_for_the_commands_that_follow() {
+pub(crate) fn an_event_is_opened_for_the_commands_that_follow() {
     let opened = |installed, rounds, state| json!({ "event": 3, "installed": installed, "rounds": rounds, "state": state });
     assert_eq!(
         told(
@@ -169,8 +164,7 @@ fn an_event_is_opened_for_the_commands_that_follow() {
     );
 }
 
-#[test]
-fn an_event_is_changed_and_closed() {
+pub(crate) fn an_event_is_changed_and_closed() {
     for (verb, state, text) in [
         ("enable", "active", "Enabled event 7: counting\n"),
         (
@@ -212,8 +206,7 @@ fn an_event_is_changed_and_closed() {
     );
 }
 
-#[test]
-fn a_count_is_read_like_one_of_perf_stat() {
+pub(crate) fn a_count_is_read_like_one_of_perf_stat() {
     let read = |answer| {
         told(
             "events read 3",
@@ -253,8 +246,7 @@ fn a_count_is_read_like_one_of_perf_stat() {
     );
 }
 
-#[test]
-fn open_events_are_listed() {
+pub(crate) fn open_events_are_listed() {
     let list = |events| {
         told(
             "events list",
@@ -283,8 +275,7 @@ fn open_events_are_listed() {
     );
 }
 
-#[test]
-fn what_a_server_sends_cannot_steer_the_terminal() {
+pub(crate) fn what_a_server_sends_cannot_steer_the_terminal() {
     let info = json!({
         "version": "1\u{1b}[2J", "pid": 1, "accel": "kvm", "state": "running", "uptime_ms": 0,
         "pmu": "\u{9b}x", "events": 0, "vcpus": []
@@ -297,8 +288,7 @@ fn what_a_server_sends_cannot_steer_the_terminal() {
     assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text}");
 }
 
-#[test]
-fn options_may_stand_before_or_behind_the_command() {
+pub(crate) fn options_may_stand_before_or_behind_the_command() {
     let (_, ended) = answered(
         "--json --timeout 3600 stop",
         b"{\"v\":1,\"ok\":{\"state\":\"ended\"}}\n",
@@ -306,8 +296,7 @@ fn options_may_stand_before_or_behind_the_command() {
     assert_eq!(ended.done(), "{\n  \"state\": \"ended\"\n}\n");
 }
 
-#[test]
-fn what_is_wrong_with_a_state_is_said_before_anything_is_asked() {
+pub(crate) fn what_is_wrong_with_a_state_is_said_before_anything_is_asked() {
     let wrong = |args: &str| {
         let (asked, ended) = with(args, |stream| super::desk::line(&stream));
         assert_eq!(asked, "", "{args}");
@@ -329,8 +318,7 @@ fn what_is_wrong_with_a_state_is_said_before_anything_is_asked() {
 }
 
 /// docs/control.md tells programs what the exit codes mean, in the words of the help.
-#[test]
-fn the_manual_has_every_exit_code() {
+pub(crate) fn the_manual_has_every_exit_code() {
     let help = ctl(Path::new("s"), "--help").done();
     let (_, codes) = help.split_once("Exit codes:\n").unwrap();
     let manual = include_str!("../../../docs/control.md");
@@ -344,8 +332,7 @@ fn the_manual_has_every_exit_code() {
     assert!(told.starts_with(&rows), "{rows} is not in the manual");
 }
 
-#[test]
-fn output_that_cannot_be_written_is_an_error() {
+pub(crate) fn output_that_cannot_be_written_is_an_error() {
     let dir = Dir::new();
     let listener = UnixListener::bind(dir.socket()).unwrap();
     let output = thread::scope(|scope| {
