@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! C3 and C6: how often a vCPU is kicked, and with what in hand.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -97,6 +97,33 @@ fn c6_no_lock_is_held_across_a_kick() {
         assert_eq!(cpus.advance(0, &mut me), Next::Unplug);
         cpus.unplugged(0);
         assert!(cpus.plug(0).is_ok());
+    });
+}
+
+/// Refuses, and looks at what everybody does.
+struct Looks(Arc<OnceLock<Weak<Cpus>>>, Arc<AtomicUsize>);
+
+impl Kick for Looks {
+    fn kick(&self) -> bool {
+        if let Some(cpus) = self.0.get().and_then(Weak::upgrade) {
+            assert_eq!(cpus.states(), [VcpuState::Running]);
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+        false
+    }
+}
+
+#[test]
+fn c6_no_lock_is_held_across_a_repeated_kick() {
+    ends(|| {
+        let (slot, kicks) = (Arc::new(OnceLock::new()), Arc::default());
+        let (cpus, _me) = by_hand(Looks(slot.clone(), Arc::clone(&kicks)));
+        slot.set(Arc::downgrade(&cpus)).unwrap();
+        cpus.ask_all(Goal::Pause);
+        let long_enough_to_kick_again = Duration::from_millis(250);
+        let stuck = cpus.wait_all(Goal::Pause, long_enough_to_kick_again);
+        assert!(stuck.is_err());
+        assert!(kicks.load(Ordering::SeqCst) > 1);
     });
 }
 

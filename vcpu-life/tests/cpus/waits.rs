@@ -14,30 +14,32 @@ use crate::machine::{Guest, Kicker, LONG, Vm, by_hand, ends, served};
 
 #[test]
 fn c7_a_wait_that_takes_too_long_names_the_vcpu_and_its_state() {
-    let cpus = Cpus::new(3, Arc::new(()));
-    for id in 0..2 {
-        assert_eq!(cpus.plug(id), Ok(Plug::Create));
-    }
-    cpus.ask_all(Goal::Stop);
-    cpus.finish(0);
-    let stuck = cpus.wait_all(Goal::Stop, Duration::ZERO).unwrap_err();
-    assert_eq!((stuck.vcpu, stuck.state), (1, VcpuState::Starting));
-    assert_eq!(
-        stuck.to_string(),
-        "vCPU 1 was asked to stop and is still starting after 0 ms"
-    );
-    let limit = Duration::from_millis(2);
-    let stuck = cpus.wait_plugged(1, limit).unwrap_err();
-    assert_eq!(
-        stuck.to_string(),
-        "vCPU 1 was asked to start and is still starting after 2 ms"
-    );
-    cpus.finish(1);
-    assert_eq!(cpus.wait_all(Goal::Stop, Duration::ZERO), Ok(()));
-    assert_eq!(
-        cpus.wait_plugged(1, Duration::ZERO),
-        Ok(VcpuState::Finished)
-    );
+    ends(|| {
+        let cpus = Cpus::new(3, Arc::new(()));
+        for id in 0..2 {
+            assert_eq!(cpus.plug(id), Ok(Plug::Create));
+        }
+        cpus.ask_all(Goal::Stop);
+        cpus.finish(0);
+        let stuck = cpus.wait_all(Goal::Stop, Duration::ZERO).unwrap_err();
+        assert_eq!((stuck.vcpu, stuck.state), (1, VcpuState::Starting));
+        assert_eq!(
+            stuck.to_string(),
+            "vCPU 1 was asked to stop and is still starting after 0 ms"
+        );
+        let limit = Duration::from_millis(2);
+        let stuck = cpus.wait_plugged(1, limit).unwrap_err();
+        assert_eq!(
+            stuck.to_string(),
+            "vCPU 1 was asked to start and is still starting after 2 ms"
+        );
+        cpus.finish(1);
+        assert_eq!(cpus.wait_all(Goal::Stop, Duration::ZERO), Ok(()));
+        assert_eq!(
+            cpus.wait_plugged(1, Duration::ZERO),
+            Ok(VcpuState::Finished)
+        );
+    });
 }
 
 #[test]
