@@ -8,9 +8,10 @@
 //! | [`expected`] | the registers as the rules describe them, apart from their state |
 //! | [`guest`] | a PMU that all this is done to |
 //! | [`laws`] | what must hold |
-//! | [`msr_traffic`], [`snapshot_restore`], [`event_filter`] | the targets |
+//! | [`msr_traffic`], [`snapshot_restore`], [`event_filter`], [`control`] | the targets |
 //! | [`tally`] | how much was done |
 
+pub mod control;
 pub mod event_filter;
 pub mod expected;
 pub mod guest;

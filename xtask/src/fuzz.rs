@@ -40,11 +40,18 @@ pub(crate) enum Target {
     SnapshotRestore,
     /// Any event filter, asked and obeyed.
     EventFilter,
+    /// Clients that send anything to a control socket.
+    Control,
 }
 
 impl Target {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::MsrTraffic, Self::SnapshotRestore, Self::EventFilter];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::MsrTraffic,
+        Self::SnapshotRestore,
+        Self::EventFilter,
+        Self::Control,
+    ];
 
     /// The name of its program and of its inputs' folder.
     pub(crate) const fn name(self) -> &'static str {
@@ -52,14 +59,16 @@ impl Target {
             Self::MsrTraffic => "msr_traffic",
             Self::SnapshotRestore => "snapshot_restore",
             Self::EventFilter => "event_filter",
+            Self::Control => "control",
         }
     }
 
-    /// How many inputs a part of the tests tries: all three take some 20 s together.
+    /// How many inputs a part of the tests tries: all four take some 25 s together.
     const fn runs(self) -> u64 {
         match self {
             Self::MsrTraffic | Self::SnapshotRestore => 60_000,
             Self::EventFilter => 50_000,
+            Self::Control => 15_000,
         }
     }
 }
