@@ -9,25 +9,30 @@ pub mod control;
 
 mod boot;
 mod console;
-mod cpus;
+mod ending;
+mod handle;
+mod hotplug;
 mod kvm;
-mod life;
 mod memory;
 mod pmu;
 mod report;
 mod running;
 mod select;
+mod shared;
+mod trace;
 mod vcpu;
 mod vm;
 
 pub use boot::{BootError, ElfError, PvhError};
-pub use cpus::Stuck;
+pub use handle::{VcpuInfo, VmHandle, VmInfo};
+pub use hotplug::HotplugError;
 pub use kvm::{KvmError, probe};
-pub use life::VcpuState;
 pub use memory::MemoryError;
 pub use report::{
     CounterReport, Exit, ExitReason, PmuSummary, RunReport, SelectReport, SelectsReport,
     SkidReport, VcpuReport,
 };
-pub use running::{RunningVm, Stopper};
+pub use running::RunningVm;
+pub use trace::{TraceSummary, Tracer};
+pub use vcpu_life::{Stuck, VcpuState};
 pub use vm::{Vm, VmBuilder, VmError};

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::trace::TraceSummary;
+
 mod pmu;
 
 pub use pmu::{CounterReport, PmuSummary, SelectReport, SelectsReport, SkidReport};
@@ -22,6 +24,9 @@ pub struct RunReport {
     pub wall_time_ns: u64,
     /// One entry a vCPU, in the order of their ids.
     pub vcpus: Vec<VcpuReport>,
+    /// What became of the trace, if there was to be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceSummary>,
     /// How the run ended.
     pub exit: Exit,
 }
@@ -201,6 +206,7 @@ mod tests {
             ..VcpuReport::default()
         };
         RunReport {
+            trace: None,
             accel: "kvm",
             pmu: Some(PmuSummary {
                 model: "intel-v2,fixed=0".to_owned(),

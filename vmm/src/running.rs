@@ -8,9 +8,13 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::life::{Goal, VcpuState};
-use crate::report::{Exit, ExitReason, PmuSummary, RunReport, VcpuReport};
-use crate::vcpu::{self, NewVcpu, Shared, chain};
+use vcpu_life::{Goal, VcpuState};
+
+use crate::handle::VmHandle;
+use crate::report::{Exit, ExitReason, RunReport, VcpuReport};
+use crate::shared::Shared;
+use crate::trace::Tracing;
+use crate::vcpu::{NewVcpu, chain};
 use crate::vm::{Vm, VmError};
 
 /// How long serial output may take to get out once nobody wants to wait for it.
@@ -21,20 +25,17 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// Dropped, it stops as [`stop`](Self::stop) does.
 pub struct RunningVm {
     pub(crate) shared: Arc<Shared>,
-    threads: Vec<Option<JoinHandle<VcpuReport>>>,
     console: Option<JoinHandle<()>>,
     reports: Vec<VcpuReport>,
-    started: Instant,
     pub(crate) obey_limit: Duration,
-    accel: &'static str,
-    pmu: Option<PmuSummary>,
+    tracing: Option<Tracing>,
 }
 
 impl fmt::Debug for RunningVm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunningVm")
-            .field("vcpus", &self.shared.cpus.states())
-            .field("ended", &self.shared.cpus.ended())
+            .field("vcpus", &self.shared.cpus)
+            .field("ended", &self.shared.ending)
             .finish_non_exhaustive()
     }
 }
@@ -44,59 +45,48 @@ impl RunningVm {
     pub(crate) fn start(vm: Vm) -> Result<Self, VmError> {
         let mut running = Self {
             shared: vm.shared,
-            threads: Vec::with_capacity(vm.vcpus.len()),
             console: None,
             reports: Vec::new(),
-            started: Instant::now(),
             obey_limit: vm.obey_limit,
-            accel: vm.accel,
-            pmu: vm.pmu,
+            tracing: vm.tracing,
         };
-        // An error below drops `running`, which ends and joins what was started.
-        if let Err(error) = running.start_threads(vm.vcpus, vm.serial) {
-            for id in running.threads.len()..running.shared.cpus.len() {
-                running.shared.cpus.finish(id);
-            }
-            return Err(error);
-        }
-        running
-            .shared
-            .cpus
-            .wait_all(Goal::Pause, running.obey_limit)?;
-        running.started = Instant::now();
-        running.shared.cpus.ask_all(Goal::Run);
+        // An error from here on drops `running`, which ends and joins what was started.
+        running.start_console(vm.serial)?;
+        running.start_vcpus(vm.vcpus)?;
+        let cpus = &running.shared.cpus;
+        cpus.wait_all(Goal::Pause, running.obey_limit)?;
+        *running.shared.started() = Instant::now();
+        cpus.ask_all(Goal::Run);
+        // Nobody is to take a VM for paused that has just been started.
+        cpus.wait_all(Goal::Run, running.obey_limit)?;
         Ok(running)
     }
 
-    /// Makes every vCPU stand still outside the guest.
+    /// What can be asked of the VM from any thread.
+    pub fn handle(&self) -> VmHandle {
+        VmHandle {
+            shared: Arc::clone(&self.shared),
+            obey_limit: self.obey_limit,
+        }
+    }
+
+    /// As [`VmHandle::pause`].
     ///
     /// # Errors
     ///
     /// [`VmError::Ended`] if there is nothing left to pause, [`VmError::Stuck`] if a vCPU does
     /// not obey.
     pub fn pause(&self) -> Result<(), VmError> {
-        self.shared.cpus.ask_all(Goal::Pause);
-        self.shared.cpus.wait_all(Goal::Pause, self.obey_limit)?;
-        self.not_ended()
+        self.handle().pause()
     }
 
-    /// Lets every vCPU run again.
+    /// As [`VmHandle::resume`].
     ///
     /// # Errors
     ///
     /// As [`pause`](Self::pause).
     pub fn resume(&self) -> Result<(), VmError> {
-        self.shared.cpus.ask_all(Goal::Run);
-        self.shared.cpus.wait_all(Goal::Run, self.obey_limit)?;
-        self.not_ended()
-    }
-
-    fn not_ended(&self) -> Result<(), VmError> {
-        if self.has_ended() {
-            Err(VmError::Ended)
-        } else {
-            Ok(())
-        }
+        self.handle().resume()
     }
 
     /// Makes every vCPU leave the guest once; it goes back by itself.
@@ -104,21 +94,14 @@ impl RunningVm {
         self.shared.cpus.kick_all();
     }
 
-    /// What each vCPU is doing, in the order of their ids.
+    /// What each vCPU that there can be is doing, in the order of their ids.
     pub fn states(&self) -> Vec<VcpuState> {
         self.shared.cpus.states()
     }
 
     /// Whether the run has ended. Its threads may still be at it.
     pub fn has_ended(&self) -> bool {
-        self.shared.cpus.ended().is_some()
-    }
-
-    /// A handle by which another thread can end the run.
-    pub fn stopper(&self) -> Stopper {
-        Stopper {
-            shared: Arc::clone(&self.shared),
-        }
+        self.shared.has_ended()
     }
 
     /// Waits until the guest ends the run, then ends as [`finish`](Self::finish) does. After
@@ -132,7 +115,7 @@ impl RunningVm {
     pub fn wait(mut self, limit: Option<Duration>) -> Result<RunReport, VmError> {
         let limit = limit.unwrap_or(Duration::MAX);
         let start = Instant::now();
-        if !self.shared.cpus.wait_ended(limit) {
+        if !self.shared.ending.wait(limit) {
             self.shared.end(Exit::new(ExitReason::Timeout));
         }
         self.settle()?;
@@ -182,22 +165,17 @@ impl RunningVm {
         Ok(self.shared.console.is_drained())
     }
 
-    fn start_threads(
-        &mut self,
-        vcpus: Vec<Box<dyn NewVcpu>>,
-        serial: Box<dyn Write + Send>,
-    ) -> Result<(), VmError> {
-        self.start_console(serial)?;
+    fn start_vcpus(&self, vcpus: Vec<Box<dyn NewVcpu>>) -> Result<(), VmError> {
         for (vcpu, id) in vcpus.into_iter().zip(0..) {
-            let shared = Arc::clone(&self.shared);
-            let thread = thread::Builder::new()
-                .name(format!("vcpu{id}"))
-                .spawn(move || vcpu::thread_main(&shared, id, vcpu))
-                .map_err(|source| VmError::Host {
+            // Nobody else has this VM yet: nobody can have added or ended anything.
+            let _ = self.shared.cpus.plug(id as usize);
+            self.shared.spawn(id, vcpu, None).map_err(|source| {
+                self.shared.cpus.not_made(id as usize);
+                VmError::Host {
                     what: "a vCPU thread",
                     source,
-                })?;
-            self.threads.push(Some(thread));
+                }
+            })?;
         }
         Ok(())
     }
@@ -227,19 +205,12 @@ impl RunningVm {
     /// Once the run has ended: waits for the vCPUs, joins their threads, closes the console.
     fn settle(&mut self) -> Result<(), VmError> {
         let stopped = self.shared.cpus.wait_all(Goal::Stop, self.obey_limit);
-        let finished = self.shared.cpus.states();
-        for ((thread, state), id) in self.threads.iter_mut().zip(finished).zip(0..) {
-            // A thread that is stuck cannot be ended; waiting for it would hang.
-            if state == VcpuState::Finished
-                && let Some(thread) = thread.take()
-            {
-                let report = thread.join();
-                let report = report.unwrap_or_else(|_| VcpuReport {
-                    id,
-                    ..Default::default()
-                });
-                self.reports.push(report);
-            }
+        for (id, thread) in self.finished_threads() {
+            let report = thread.join();
+            self.reports.push(report.unwrap_or_else(|_| VcpuReport {
+                id,
+                ..Default::default()
+            }));
         }
         self.shared.console.close();
         if stopped.is_err() {
@@ -249,9 +220,19 @@ impl RunningVm {
         Ok(stopped?)
     }
 
+    /// Takes the threads that will not be waited for in vain: one that is stuck cannot be ended.
+    fn finished_threads(&self) -> Vec<(u32, JoinHandle<VcpuReport>)> {
+        let mut threads = self.shared.threads();
+        let finished = |id: &u32| self.shared.cpus.state(*id as usize) == VcpuState::Finished;
+        let ids: Vec<u32> = threads.keys().copied().filter(finished).collect();
+        ids.into_iter()
+            .filter_map(|id| threads.remove_entry(&id))
+            .collect()
+    }
+
     fn report(mut self, drain_limit: Duration) -> Result<RunReport, VmError> {
         let lost = self.end_console(drain_limit);
-        let Some(end) = self.shared.cpus.ended() else {
+        let Some(end) = self.shared.ending.get() else {
             return Err(VmError::Ended);
         };
         let mut exit = end.exit;
@@ -269,11 +250,17 @@ impl RunningVm {
                 ..Exit::new(ExitReason::HostIo).with_message(message)
             };
         }
+        let wall_time = end.at.saturating_duration_since(*self.shared.started());
+        self.reports.sort_by_key(|vcpu| vcpu.id);
         Ok(RunReport {
-            accel: self.accel,
-            pmu: self.pmu.take(),
-            wall_time_ns: u64::try_from((end.at - self.started).as_nanos()).unwrap_or(u64::MAX),
+            accel: self.shared.accel,
+            pmu: self.shared.pmu.clone(),
+            wall_time_ns: u64::try_from(wall_time.as_nanos()).unwrap_or(u64::MAX),
             vcpus: std::mem::take(&mut self.reports),
+            trace: self
+                .tracing
+                .take()
+                .map(|tracing| tracing.finish(DRAIN_GRACE)),
             exit,
         })
     }
@@ -298,24 +285,5 @@ impl Drop for RunningVm {
         // Nobody is left to be told about a vCPU that is stuck.
         let _ = self.settle();
         self.end_console(DRAIN_GRACE);
-    }
-}
-
-/// Ends a run from another thread than the one that waits for it.
-#[derive(Clone)]
-pub struct Stopper {
-    shared: Arc<Shared>,
-}
-
-impl fmt::Debug for Stopper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stopper").finish_non_exhaustive()
-    }
-}
-
-impl Stopper {
-    /// Ends the run as `exit` says, unless it has ended already. Does not wait.
-    pub fn end(&self, exit: Exit) {
-        self.shared.end(exit);
     }
 }

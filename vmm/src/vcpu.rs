@@ -5,14 +5,17 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread;
 
-use devices::{ExitLatch, PioBus};
-use vmm_sys_util::eventfd::EventFd;
+use devices::PioBus;
+use vcpu_call::Park;
+use vcpu_life::{Kick, Next};
+use vpmu_kvm::PerfCore;
 
-use crate::console::Console;
-use crate::cpus::{Cpus, Kick};
 use crate::report::{Exit, ExitReason, VcpuReport};
+use crate::shared::Shared;
+use crate::trace::Tracer;
 
 /// An accelerator's own error, on its way to the user.
 pub(crate) type VcpuError = Box<dyn Error + Send + Sync>;
@@ -28,20 +31,32 @@ pub(crate) enum Step {
     End(Exit),
 }
 
+/// What vCPUs are made by, before the run and during it.
+pub(crate) trait Machine: Send + Sync {
+    /// Makes vCPU `id`, which was not made before.
+    fn make(&self, id: u32) -> Result<Box<dyn NewVcpu>, VcpuError>;
+
+    /// The perf core that counts on the vCPUs, if they have a PMU.
+    fn perf(&self) -> Option<&Arc<PerfCore<Tracer>>>;
+}
+
 /// A vCPU before it has a thread.
 pub(crate) trait NewVcpu: Send {
     /// Ties the vCPU to the calling thread.
     fn bind(self: Box<Self>) -> Result<Box<dyn Vcpu>, VcpuError>;
 }
 
-/// A vCPU on its own thread.
-pub(crate) trait Vcpu {
+/// A vCPU on its own thread. Whoever has nothing to run on it parks it, and it serves meanwhile what
+/// other threads want of its PMU.
+pub(crate) trait Vcpu: Park {
     /// What others make it leave the guest with.
     fn kicker(&self) -> Box<dyn Kick>;
 
-    /// Does what other threads want of its PMU, while it stays out of the guest. Who wants something
-    /// from here on wakes it ([`Cpus::wake`]).
-    fn tend(&mut self);
+    /// Makes it as after power-up, with its PMU online.
+    fn plug(&mut self) -> Result<(), VcpuError>;
+
+    /// Takes its PMU offline: its events end, and calls to it are refused.
+    fn unplug(&mut self) -> Result<(), VcpuError>;
 
     /// Forgets earlier kicks; later ones make the next [`run`](Self::run) return.
     fn forget_kicks(&mut self);
@@ -53,34 +68,13 @@ pub(crate) trait Vcpu {
     fn report(&mut self) -> VcpuReport;
 }
 
-/// What all threads of a VM share.
-pub(crate) struct Shared {
-    pub(crate) cpus: Arc<Cpus>,
-    pub(crate) ports: PioBus,
-    pub(crate) exit: ExitLatch,
-    pub(crate) console: Console,
-    /// Raised when the run ends and when the console is drained.
-    pub(crate) progress: EventFd,
-}
-
-impl Shared {
-    /// Ends the run, unless it has ended already.
-    pub(crate) fn end(&self, exit: Exit) {
-        self.cpus.end(exit);
-        self.signal_progress();
-    }
-
-    pub(crate) fn signal_progress(&self) {
-        // It fails only if the counter is about to overflow, and then the event is up already.
-        let _ = self.progress.write(1);
-    }
-}
-
 /// Says that the vCPU is finished however its thread ends.
 struct FinishOnDrop<'a> {
     shared: &'a Shared,
     id: usize,
     vcpu: u32,
+    /// It could not be tied to the thread and is as absent as before.
+    unmade: bool,
 }
 
 impl Drop for FinishOnDrop<'_> {
@@ -90,15 +84,30 @@ impl Drop for FinishOnDrop<'_> {
             self.shared
                 .end(exit.with_message("Its thread panicked; please report this"));
         }
-        self.shared.cpus.finish(self.id);
+        if self.unmade {
+            self.shared.cpus.not_made(self.id);
+        } else {
+            self.shared.cpus.finish(self.id);
+        }
     }
 }
 
-/// The body of a vCPU's thread.
-pub(crate) fn thread_main(shared: &Arc<Shared>, vcpu: u32, new: Box<dyn NewVcpu>) -> VcpuReport {
+/// The body of a vCPU's thread. For a vCPU that is added to a run, `told` hears why it cannot be; one
+/// of the start ends the run then.
+pub(crate) fn thread_main(
+    shared: &Shared,
+    vcpu: u32,
+    new: Box<dyn NewVcpu>,
+    told: Option<Sender<VcpuError>>,
+) -> VcpuReport {
     // vCPU ids fit any index.
     let id = vcpu as usize;
-    let _finish = FinishOnDrop { shared, id, vcpu };
+    let mut finish = FinishOnDrop {
+        shared,
+        id,
+        vcpu,
+        unmade: false,
+    };
     let fail = |error: VcpuError| {
         let exit = Exit::new(ExitReason::VcpuFailure).on_vcpu(vcpu);
         shared.end(exit.with_message(chain(&*error)));
@@ -106,35 +115,53 @@ pub(crate) fn thread_main(shared: &Arc<Shared>, vcpu: u32, new: Box<dyn NewVcpu>
     let mut cpu = match new.bind() {
         Ok(cpu) => cpu,
         Err(error) => {
-            fail(error);
+            match told {
+                None => fail(error),
+                Some(told) => {
+                    finish.unmade = true;
+                    // Whoever asked may have given up.
+                    let _ = told.send(error);
+                }
+            }
             return VcpuReport {
                 id: vcpu,
                 ..VcpuReport::default()
             };
         }
     };
-    shared.cpus.bind(id, cpu.kicker());
+    drop(told);
+    shared.cpus.bind(id, cpu.kicker(), cpu.waker());
     loop {
-        // In this order, or a request between the two would be missed: see `cpus`.
+        // In this order, or a request between the two would be missed: C2 and C3 of `vcpu_life`.
         cpu.forget_kicks();
         shared.cpus.expect_kicks(id);
-        if !shared.cpus.may_enter(id, || cpu.tend()) {
-            break;
-        }
-        match cpu.run(&shared.ports) {
-            Ok(Step::Again) => {}
-            Ok(Step::PortWrite) => {
-                if let Some(code) = shared.exit.code() {
-                    shared.end(Exit::guest(code));
-                }
-                let busy = || shared.console.is_full();
-                shared.cpus.wait_for(id, busy, || cpu.tend());
-            }
-            Ok(Step::End(exit)) => shared.end(exit.on_vcpu(vcpu)),
-            Err(error) => fail(error),
+        let stepped = match shared.cpus.advance(id, &mut *cpu) {
+            Next::Enter => run(shared, vcpu, &mut *cpu),
+            Next::Plug => cpu.plug().inspect(|()| shared.cpus.plugged(id)),
+            Next::Unplug => cpu.unplug().inspect(|()| shared.cpus.unplugged(id)),
+            Next::Leave | Next::Wait => break,
+        };
+        if let Err(error) = stepped {
+            fail(error);
         }
     }
     cpu.report()
+}
+
+/// Runs the guest until its next exit and does what that asks for.
+fn run(shared: &Shared, vcpu: u32, cpu: &mut dyn Vcpu) -> Result<(), VcpuError> {
+    match cpu.run(&shared.ports)? {
+        Step::Again => {}
+        Step::PortWrite => {
+            if let Some(code) = shared.exit.code() {
+                shared.end(Exit::guest(code));
+            }
+            let busy = || shared.console.is_full();
+            shared.cpus.wait_for(vcpu as usize, busy, cpu);
+        }
+        Step::End(exit) => shared.end(exit.on_vcpu(vcpu)),
+    }
+    Ok(())
 }
 
 /// An error with all its causes, in one line.

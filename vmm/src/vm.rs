@@ -5,23 +5,30 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use devices::{BusDevice, BusError, DebugExit, ExitLatch, PioBus, PortRange, SerialPort, Trigger};
+use devices::{
+    BusDevice, BusError, CpuHotplug, CpuHotplugError, DebugExit, ExitLatch, PioBus, PortRange,
+    SerialPort, Trigger,
+};
 use libc::{EFD_CLOEXEC, EFD_NONBLOCK};
+use vcpu_life::{Cpus, Stuck};
 use vmm_sys_util::eventfd::EventFd;
 use vpmu::{EventFilter, PmuModel};
 
 use crate::boot::{self, BootError};
 use crate::console::Console;
-use crate::cpus::{Cpus, Stuck};
+use crate::ending::Ending;
+use crate::hotplug::Removals;
 use crate::kvm::{self, KvmError};
 use crate::memory::{GuestRam, MemoryError};
 use crate::pmu::{self, PmuChoice};
 use crate::report::PmuSummary;
 use crate::running::RunningVm;
-use crate::vcpu::{NewVcpu, Shared};
+use crate::shared::Shared;
+use crate::trace::{TraceConfig, Tracer, Tracing};
+use crate::vcpu::NewVcpu;
 
 /// How long a vCPU may take to do what it is asked to, unless the builder says otherwise.
 const OBEY_LIMIT: Duration = Duration::from_secs(10);
@@ -60,6 +67,14 @@ pub enum VmError {
         /// What was asked for.
         count: u32,
     },
+    /// More vCPUs at the start than there can be.
+    #[error("{boot} vCPUs at the start are more than {max} at most: give a larger max")]
+    VcpuMax {
+        /// vCPUs at the start.
+        boot: u32,
+        /// vCPUs there can be.
+        max: u32,
+    },
     /// The guest got no memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -69,6 +84,9 @@ pub enum VmError {
     /// Two devices want the same ports.
     #[error("Two devices want the same ports")]
     Devices(#[from] BusError),
+    /// The hotplug controller cannot be made.
+    #[error(transparent)]
+    Hotplug(#[from] CpuHotplugError),
     /// KVM or the host's part of it failed.
     #[error(transparent)]
     Kvm(#[from] KvmError),
@@ -114,6 +132,7 @@ enum Kernel {
 pub struct VmBuilder {
     memory: u64,
     vcpus: u32,
+    max_vcpus: Option<u32>,
     pmu: PmuChoice,
     pmu_required: bool,
     min_rearm: Option<Duration>,
@@ -122,6 +141,7 @@ pub struct VmBuilder {
     cmdline: String,
     serial: Box<dyn Write + Send>,
     devices: Vec<(PortRange, Box<dyn BusDevice>)>,
+    trace: Option<Box<dyn Write + Send>>,
     obey_limit: Duration,
 }
 
@@ -130,6 +150,7 @@ impl fmt::Debug for VmBuilder {
         f.debug_struct("VmBuilder")
             .field("memory", &self.memory)
             .field("vcpus", &self.vcpus)
+            .field("max_vcpus", &self.max_vcpus)
             .field("pmu", &self.pmu)
             .field("filter", &self.filter)
             .field("cmdline", &self.cmdline)
@@ -142,6 +163,7 @@ impl Default for VmBuilder {
         Self {
             memory: 128 << 20,
             vcpus: 1,
+            max_vcpus: None,
             pmu: PmuChoice::default(),
             pmu_required: true,
             min_rearm: None,
@@ -150,6 +172,7 @@ impl Default for VmBuilder {
             cmdline: String::new(),
             serial: Box::new(io::sink()),
             devices: Vec::new(),
+            trace: None,
             obey_limit: OBEY_LIMIT,
         }
     }
@@ -169,10 +192,21 @@ impl VmBuilder {
         }
     }
 
-    /// How many vCPUs the guest has.
+    /// How many vCPUs the guest has at the start.
     pub fn vcpus(self, count: u32) -> Self {
         Self {
             vcpus: count,
+            ..self
+        }
+    }
+
+    /// How many vCPUs the guest can have, once some are added ([`VmHandle::add_vcpu`]). Without a call
+    /// as many as at the start.
+    ///
+    /// [`VmHandle::add_vcpu`]: crate::VmHandle::add_vcpu
+    pub fn max_vcpus(self, count: u32) -> Self {
+        Self {
+            max_vcpus: Some(count),
             ..self
         }
     }
@@ -257,6 +291,16 @@ impl VmBuilder {
         self
     }
 
+    /// Records what the vCPUs, their PMUs and the perf core do, as a trace for Perfetto (`docs/tracing.md`).
+    /// A thread of its own writes to the sink while the VM runs; what the sink does not take in time is
+    /// dropped and counted ([`RunReport::trace`](crate::RunReport::trace)).
+    pub fn trace(self, sink: Box<dyn Write + Send>) -> Self {
+        Self {
+            trace: Some(sink),
+            ..self
+        }
+    }
+
     /// How long a vCPU may take to start, pause or stop before that is an error. 10 s without a
     /// call.
     pub fn obey_limit(self, limit: Duration) -> Self {
@@ -272,9 +316,7 @@ impl VmBuilder {
     ///
     /// What is wrong with the parts, or with the host, and what to do about it.
     pub fn build(self) -> Result<Vm, VmError> {
-        if !(1..=VCPUS_MAX).contains(&self.vcpus) {
-            return Err(VmError::VcpuCount { count: self.vcpus });
-        }
+        let (boot_vcpus, max_vcpus) = self.vcpu_counts()?;
         let kernel = match self.kernel.ok_or(VmError::NoKernel)? {
             Kernel::File(path) => read_kernel(&path)?,
             Kernel::Bytes(bytes) => bytes,
@@ -300,38 +342,81 @@ impl VmBuilder {
             Some(reason) if self.pmu_required => return Err(KvmError::NoPmu { reason }.into()),
             refused => (None, refused),
         };
-        let cpus = Arc::new(Cpus::new(self.vcpus as usize));
-        let machine = kvm::Machine::new(&kvm::Config {
-            cpus: Arc::clone(&cpus),
+        let tracing = match self.trace {
+            None => None,
+            Some(sink) => {
+                let config = TraceConfig::new("perfvisor", max_vcpus.into());
+                let tracing = Tracing::start(sink, config).map_err(|source| VmError::Host {
+                    what: "a thread for the trace",
+                    source,
+                })?;
+                Some(tracing)
+            }
+        };
+        let tracer = tracing.as_ref().map_or(Tracer::off(), Tracing::tracer);
+        let removals = Arc::new(Removals::new(max_vcpus.into(), tracer.clone()));
+        let hotplug_line = Line(eventfd()?);
+        let hotplug_irq = hotplug_line.0.try_clone().map_err(no_eventfd)?;
+        let (controller, hotplug) =
+            CpuHotplug::new(boot_vcpus, max_vcpus, hotplug_line, removals.clone())?;
+        ports.insert_shared(CpuHotplug::PORTS, Box::new(controller))?;
+        let machine = kvm::KvmMachine::new(kvm::Config {
             ram,
             boot,
-            vcpus: self.vcpus,
+            max_vcpus: max_vcpus.into(),
             pmu,
             min_rearm: self.min_rearm,
             filter: self.filter.map(Arc::new),
+            tracer,
         })?;
         machine.connect_interrupt(&com1_line, ComPort::COM1_IRQ)?;
-        let progress = eventfd()?;
-        let shared = Shared {
-            cpus,
+        machine.connect_interrupt(&hotplug_irq, CpuHotplug::GSI)?;
+        let vcpus = machine.boot_vcpus(boot_vcpus.into())?;
+        let shared = Arc::new(Shared {
+            cpus: Cpus::new(max_vcpus.into(), removals.clone()),
+            machine: Box::new(machine),
+            hotplug,
+            removals,
             ports,
             exit,
             console,
-            progress,
-        };
-        Ok(Vm {
-            shared: Arc::new(shared),
-            vcpus: machine.into_vcpus(),
-            serial: self.serial,
-            obey_limit: self.obey_limit,
+            ending: Ending::default(),
+            progress: eventfd()?,
+            threads: Mutex::default(),
+            started: Mutex::new(Instant::now()),
             accel: kvm::NAME,
             pmu: pmu.map(|model| PmuSummary {
                 model: model.to_string(),
                 source: kvm::PMU_SOURCE,
                 warning: pmu::implies(model, host),
             }),
+        });
+        shared.removals.connect(&shared);
+        Ok(Vm {
+            shared,
+            vcpus,
+            serial: self.serial,
+            obey_limit: self.obey_limit,
+            tracing,
             pmu_refused,
         })
+    }
+
+    /// vCPUs at the start, and at most.
+    fn vcpu_counts(&self) -> Result<(u8, u8), VmError> {
+        let count = |count| match u8::try_from(count) {
+            Ok(number) if number > 0 => Ok(number),
+            _ => Err(VmError::VcpuCount { count }),
+        };
+        let boot = count(self.vcpus)?;
+        let max = self.max_vcpus.map_or(Ok(boot), count)?;
+        if boot > max {
+            return Err(VmError::VcpuMax {
+                boot: boot.into(),
+                max: max.into(),
+            });
+        }
+        Ok((boot, max))
     }
 }
 
@@ -393,8 +478,7 @@ pub struct Vm {
     pub(crate) vcpus: Vec<Box<dyn NewVcpu>>,
     pub(crate) serial: Box<dyn Write + Send>,
     pub(crate) obey_limit: Duration,
-    pub(crate) accel: &'static str,
-    pub(crate) pmu: Option<PmuSummary>,
+    pub(crate) tracing: Option<Tracing>,
     pub(crate) pmu_refused: Option<String>,
 }
 
@@ -416,7 +500,7 @@ impl Vm {
     /// What the guest's PMU implies because it is of another vendor than the host's CPU, in one line
     /// for the user; None if it is not.
     pub fn pmu_warning(&self) -> Option<&str> {
-        self.pmu.as_ref()?.warning.as_deref()
+        self.shared.pmu.as_ref()?.warning.as_deref()
     }
 
     /// Starts one thread a vCPU and lets the guest run.

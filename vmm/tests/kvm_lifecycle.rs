@@ -303,7 +303,7 @@ fn a_guest_faster_than_its_sink_waits_and_loses_nothing() {
 #[ignore = "needs KVM"]
 fn another_thread_can_end_a_run_that_is_waited_for() {
     let running = start(vm(SPIN));
-    let stopper = running.stopper();
+    let stopper = running.handle();
     let stopping = thread::spawn(move || {
         stopper.end(vmm::Exit::new(ExitReason::Interrupted));
     });

@@ -3,11 +3,12 @@
 
 use std::fmt::Display;
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Failure;
+use super::output::Patient;
 use super::status::Status;
 
 /// Opens the file of `option`, which still has what was in it; see [`clear`].
@@ -47,4 +48,34 @@ pub(super) fn clear(file: &File) -> io::Result<()> {
 fn identity(metadata: io::Result<Metadata>) -> Option<(u64, u64)> {
     let metadata = metadata.ok().filter(Metadata::is_file)?;
     Some((metadata.dev(), metadata.ino()))
+}
+
+/// A file that keeps what was in it until there is something to put in its place.
+pub(super) struct Cleared {
+    file: Patient,
+    cleared: bool,
+}
+
+impl Cleared {
+    /// Of a file that [`open`] opened.
+    pub(super) fn new(file: File) -> Self {
+        Self {
+            file: Patient(file),
+            cleared: false,
+        }
+    }
+}
+
+impl Write for Cleared {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if !self.cleared {
+            clear(&self.file.0)?;
+            self.cleared = true;
+        }
+        self.file.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }

@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{RunReport, VmBuilder};
+use crate::control::{ControlServer, VmHost};
+use crate::{RunReport, TraceSummary, VmBuilder};
 use vpmu::{EventFilter, ModelError, PmuModel};
 
 use super::cpus::Cpus;
@@ -165,20 +167,18 @@ impl Args {
 pub(super) fn run(args: &Args) -> Result<Status, Failure> {
     let sink = args.sink()?;
     let trace = args.trace_file()?;
-    for (option, given) in [
-        ("--cpus with max", args.cpus.max > args.cpus.boot),
-        ("--control", args.control.is_some()),
-        ("--trace", trace.is_some()),
-    ] {
-        if given {
-            let line = format!("{option} is not there yet: leave it out");
-            return Err(Failure::new(Status::Usage, line));
-        }
-    }
+    // Before any thread starts, so that no thread takes a signal.
+    let signals = Signals::block().map_err(|error| {
+        Failure::new(
+            Status::HostIo,
+            format!("Cannot wait for SIGINT and SIGTERM: {error}"),
+        )
+    })?;
     let output = sink.try_clone().map_err(output::to_failure)?;
     let builder = VmBuilder::new()
         .kernel_file(&args.kernel)
         .vcpus(args.cpus.boot)
+        .max_vcpus(args.cpus.max)
         .memory(args.memory)
         .cmdline(&args.cmdline)
         .serial(Box::new(Patient(output)));
@@ -188,6 +188,13 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
     };
     let builder = match args.filter()? {
         Some(filter) => builder.pmu_filter(filter),
+        None => builder,
+    };
+    let builder = match &trace {
+        Some(file) => {
+            let file = file.try_clone().map_err(output::to_failure)?;
+            builder.trace(Box::new(outfile::Cleared::new(file)))
+        }
         None => builder,
     };
     let vm = builder.build().map_err(|error| failed(&error))?;
@@ -203,20 +210,25 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
     if let Some(warning) = vm.pmu_warning() {
         Stream::Stderr.say(warning);
     }
-    // Before any thread starts, so that no thread takes a signal.
-    let signals = Signals::block().map_err(|error| {
-        Failure::new(
-            Status::HostIo,
-            format!("Cannot wait for SIGINT and SIGTERM: {error}"),
-        )
-    })?;
     let running = vm.start().map_err(|error| failed(&error))?;
+    let control = match &args.control {
+        Some(path) => {
+            let host = Arc::new(VmHost::new(running.handle()));
+            let server = ControlServer::start(path, host);
+            Some(server.map_err(|error| Failure::of(Status::Usage, &error))?)
+        }
+        None => None,
+    };
     let report = events::wait(running, args.timeout, signals)?;
+    drop(control);
     show(&report, args.json)?;
     Ok(Status::of_exit(&report.exit))
 }
 
 fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
+    if let Some(line) = report.trace.as_ref().and_then(TraceSummary::complaint) {
+        Stream::Stderr.say(&line);
+    }
     if !json {
         // Whoever closed stderr does not want it.
         let _ = Stream::Stderr.write(&table::render(report));

@@ -187,6 +187,7 @@ mod tests {
             warning: None,
         };
         RunReport {
+            trace: None,
             accel: "kvm",
             pmu: with_pmu.then_some(pmu),
             wall_time_ns: 2_000_000_000,

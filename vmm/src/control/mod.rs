@@ -22,6 +22,7 @@ mod proto;
 mod server;
 mod session;
 mod socket;
+mod vm;
 mod worker;
 
 pub use dispatch::obey;
@@ -33,3 +34,4 @@ pub use lines::{Line, Lines};
 pub use proto::*;
 pub use server::ControlServer;
 pub use session::Session;
+pub use vm::VmHost;

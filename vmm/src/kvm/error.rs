@@ -49,6 +49,9 @@ pub enum KvmError {
         #[source]
         source: errno::Error,
     },
+    /// A vCPU of this number was made before.
+    #[error("vCPU {0} was made before: it can be added again, and made only once")]
+    VcpuTaken(u32),
     /// The host's CPUID has no room for what a vCPU needs.
     #[error("KVM_SET_CPUID2 takes fewer leaves than this host has: report this host")]
     Cpuid,

@@ -33,6 +33,13 @@ const NAMES: [(Kind, &str); 11] = [
     (Kind::Other, "other"),
 ];
 
+impl Kind {
+    /// What it is called in reports.
+    pub(super) const fn name(self) -> &'static str {
+        NAMES[self as usize].1
+    }
+}
+
 /// A count for each kind.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ExitCounts([u64; NAMES.len()]);

@@ -4,6 +4,7 @@
 mod cpuid;
 mod error;
 mod exits;
+mod fresh;
 mod host;
 mod registers;
 mod vcpu;
@@ -12,7 +13,7 @@ mod vm;
 pub use error::KvmError;
 pub use host::probe;
 pub(crate) use host::{counts, host_vendor, refuses, usual_model};
-pub(crate) use vm::{Config, Machine};
+pub(crate) use vm::{Config, KvmMachine};
 
 /// The accelerator's name in reports.
 pub(crate) const NAME: &str = "kvm";

@@ -12,7 +12,8 @@ use kvm_bindings::{
     KVM_SYSTEM_EVENT_SHUTDOWN,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
-use vcpu_call::VcpuId;
+use vcpu_call::{Park, VcpuId, Waker};
+use vcpu_life::Kick;
 use vm_memory::{Bytes, GuestAddress};
 use vpmu::{EventFilter, Nanos, PmuModel, Vendor};
 use vpmu_kvm::kick::{self, KickGuard, Kicker};
@@ -22,10 +23,11 @@ use vpmu_kvm::{
 
 use super::error::{KvmError, REPORT, call};
 use super::exits::{ExitCounts, Kind};
+use super::fresh::Fresh;
 use super::registers;
-use crate::cpus::Kick;
 use crate::memory::GuestRam;
 use crate::report::{Exit, ExitReason, VcpuReport};
+use crate::trace::{PmuTrace, Tracer, VcpuTrace};
 use crate::vcpu::{NewVcpu, Step, Vcpu, VcpuError};
 
 /// A vCPU without a thread.
@@ -34,14 +36,25 @@ pub(super) struct NewKvmVcpu {
     pub(super) vm: Arc<VmFd>,
     pub(super) ram: GuestRam,
     pub(super) id: u32,
-    pub(super) pmu: Option<PmuPlan>,
+    /// What it is after power-up; None for the boot CPU, which is never added again.
+    pub(super) fresh: Option<Fresh>,
+    pub(super) counts: Counts,
+    pub(super) tracer: Tracer,
+}
+
+/// What counts on a vCPU, as planned.
+pub(super) enum Counts {
+    /// A PMU.
+    ByPlan(PmuPlan),
+    /// Nothing; its thread parks here.
+    Nothing(vcpu_call::Vcpu<(), ()>),
 }
 
 /// What a vCPU's PMU is to be: the same for all of a VM.
 #[derive(Clone)]
 pub(super) struct PmuPlan {
     pub(super) model: PmuModel,
-    pub(super) core: Arc<PerfCore>,
+    pub(super) core: Arc<PerfCore<Tracer>>,
     pub(super) min_rearm: Option<Duration>,
     pub(super) filter: Option<Arc<EventFilter>>,
 }
@@ -53,13 +66,14 @@ impl NewVcpu for NewKvmVcpu {
             vm,
             ram,
             id,
-            pmu,
+            fresh,
+            counts,
+            tracer,
         } = *self;
         let guard = kick::bind(&mut vcpu)?;
-        let vendor = pmu.as_ref().map(|plan| plan.model.vendor());
-        let pmu = match pmu {
-            None => None,
-            Some(plan) => {
+        let counter = match counts {
+            Counts::Nothing(mail) => Counter::Nothing(mail),
+            Counts::ByPlan(plan) => {
                 let tsc_khz = vcpu
                     .get_tsc_khz()
                     .map_err(call("KVM_GET_TSC_KHZ", REPORT))?;
@@ -69,38 +83,94 @@ impl NewVcpu for NewKvmVcpu {
                     options.min_rearm = Nanos(nanos);
                 }
                 let source = plan.core.bind(VcpuId(id), &guard, tsc_khz)?;
-                let mut pmu = VcpuPmuKvm::with_source(vm, &guard, &options, source)?;
+                let mut pmu = VcpuPmuKvm::with_source_and_observer(
+                    vm,
+                    &guard,
+                    &options,
+                    source,
+                    tracer.pmu(id),
+                )?;
                 pmu.registers().set_filter(plan.filter);
-                Some(pmu)
+                Counter::Pmu(Box::new(pmu), plan.model.vendor())
             }
         };
         Ok(Box::new(KvmVcpu {
-            pmu,
-            vendor,
+            counter,
             guard,
             vcpu,
             ram: Ram(ram),
             id,
-            counts: ExitCounts::default(),
+            fresh,
+            exits: Exits {
+                counts: ExitCounts::default(),
+                trace: tracer.vcpu(id),
+            },
             bound_at_ns: thread_cpu_ns(),
             handling: Duration::ZERO,
         }))
     }
 }
 
+/// What counts on a vCPU.
+enum Counter {
+    /// A PMU of this vendor.
+    Pmu(Box<VcpuPmuKvm<CoreSource<Tracer>, PmuTrace>>, Vendor),
+    /// Nothing.
+    Nothing(vcpu_call::Vcpu<(), ()>),
+}
+
 /// A vCPU on its thread. The guard comes before the vCPU: it points into its `kvm_run` page.
 struct KvmVcpu {
-    pmu: Option<VcpuPmuKvm<CoreSource>>,
-    /// Whose PMU that is.
-    vendor: Option<Vendor>,
+    counter: Counter,
     guard: KickGuard,
     vcpu: VcpuFd,
     ram: Ram,
     id: u32,
-    counts: ExitCounts,
+    fresh: Option<Fresh>,
+    exits: Exits,
     bound_at_ns: u64,
     /// Time spent on handling exits.
     handling: Duration,
+}
+
+/// What becomes of the vCPU's exits: counts and a trace.
+struct Exits {
+    counts: ExitCounts,
+    trace: VcpuTrace,
+}
+
+impl Exits {
+    /// It is about to enter the guest.
+    fn enter(&mut self, counter: &Counter) {
+        if self.trace.wants_plot()
+            && let Counter::Pmu(pmu, _) = counter
+        {
+            self.trace.plot(&pmu.stats().pmu);
+        }
+        self.trace.enter();
+    }
+
+    /// It is back.
+    fn add(&mut self, kind: Kind) {
+        self.trace.exit(kind.name());
+        self.counts.add(kind);
+    }
+}
+
+impl Park for KvmVcpu {
+    fn waker(&self) -> Waker {
+        match &self.counter {
+            Counter::Pmu(pmu, _) => pmu.waker(),
+            Counter::Nothing(mail) => mail.waker(),
+        }
+    }
+
+    fn park(&mut self) {
+        match &mut self.counter {
+            Counter::Pmu(pmu, _) => pmu.park(),
+            Counter::Nothing(mail) => mail.park(|()| ()),
+        }
+    }
 }
 
 impl Vcpu for KvmVcpu {
@@ -108,10 +178,25 @@ impl Vcpu for KvmVcpu {
         Box::new(KvmKick(self.guard.kicker()))
     }
 
-    fn tend(&mut self) {
-        if let Some(pmu) = &mut self.pmu {
-            pmu.tend();
+    fn plug(&mut self) -> Result<(), VcpuError> {
+        if let Some(fresh) = &self.fresh {
+            fresh.forget_events(&self.vcpu)?;
         }
+        if let Counter::Pmu(pmu, _) = &mut self.counter {
+            pmu.plug()?;
+        }
+        Ok(())
+    }
+
+    /// What the guest did to the vCPU goes here, so that adding it again is quick.
+    fn unplug(&mut self) -> Result<(), VcpuError> {
+        if let Counter::Pmu(pmu, _) = &mut self.counter {
+            pmu.unplug(&mut self.vcpu)?;
+        }
+        if let Some(fresh) = &self.fresh {
+            fresh.restore(&mut self.vcpu)?;
+        }
+        Ok(())
     }
 
     fn forget_kicks(&mut self) {
@@ -120,25 +205,26 @@ impl Vcpu for KvmVcpu {
 
     fn run(&mut self, ports: &PioBus) -> Result<Step, VcpuError> {
         let Self {
-            pmu,
+            counter,
             vcpu,
             ram,
-            counts,
+            exits,
             handling,
             ..
         } = self;
-        let exit = match pmu {
-            Some(pmu) => pmu.run(vcpu, ram)?,
-            None => run_plain(vcpu)?,
+        exits.enter(counter);
+        let exit = match counter {
+            Counter::Pmu(pmu, _) => pmu.run(vcpu, ram)?,
+            Counter::Nothing(_) => run_plain(vcpu)?,
         };
         let _handling = Stopwatch::start(handling);
         match exit {
-            vpmu_kvm::Exit::Kicked => counts.add(Kind::Kick),
-            vpmu_kvm::Exit::Handled(Handled::ReadMsr) => counts.add(Kind::PmuRead),
-            vpmu_kvm::Exit::Handled(Handled::WriteMsr) => counts.add(Kind::PmuWrite),
-            vpmu_kvm::Exit::Handled(Handled::Debug) => counts.add(Kind::Debug),
+            vpmu_kvm::Exit::Kicked => exits.add(Kind::Kick),
+            vpmu_kvm::Exit::Handled(Handled::ReadMsr) => exits.add(Kind::PmuRead),
+            vpmu_kvm::Exit::Handled(Handled::WriteMsr) => exits.add(Kind::PmuWrite),
+            vpmu_kvm::Exit::Handled(Handled::Debug) => exits.add(Kind::Debug),
             vpmu_kvm::Exit::Vcpu(VcpuExit::IoOut(port, data)) => {
-                counts.add(Kind::IoOut);
+                exits.add(Kind::IoOut);
                 let data = ptr::from_ref(data);
                 let unit = io_unit(vcpu);
                 // SAFETY: the data lies in the vCPU's mapping behind `kvm_run`, which `io_unit`
@@ -149,7 +235,7 @@ impl Vcpu for KvmVcpu {
                 return Ok(Step::PortWrite);
             }
             vpmu_kvm::Exit::Vcpu(VcpuExit::IoIn(port, data)) => {
-                counts.add(Kind::IoIn);
+                exits.add(Kind::IoIn);
                 let data = ptr::from_mut(data);
                 let unit = io_unit(vcpu);
                 // SAFETY: as above; the exit that lent the data out is gone.
@@ -159,31 +245,31 @@ impl Vcpu for KvmVcpu {
             }
             // Nothing is there: ones, and writes are dropped.
             vpmu_kvm::Exit::Vcpu(VcpuExit::MmioRead(_, data)) => {
-                counts.add(Kind::MmioRead);
+                exits.add(Kind::MmioRead);
                 data.fill(0xff);
             }
-            vpmu_kvm::Exit::Vcpu(VcpuExit::MmioWrite(..)) => counts.add(Kind::MmioWrite),
+            vpmu_kvm::Exit::Vcpu(VcpuExit::MmioWrite(..)) => exits.add(Kind::MmioWrite),
             // An MSR that is filtered and not the PMU's does not exist.
             vpmu_kvm::Exit::Vcpu(VcpuExit::X86Rdmsr(exit)) => {
-                counts.add(Kind::MsrRead);
+                exits.add(Kind::MsrRead);
                 *exit.error = 1;
             }
             vpmu_kvm::Exit::Vcpu(VcpuExit::X86Wrmsr(exit)) => {
-                counts.add(Kind::MsrWrite);
+                exits.add(Kind::MsrWrite);
                 *exit.error = 1;
             }
             vpmu_kvm::Exit::Vcpu(VcpuExit::Shutdown) => {
-                counts.add(Kind::Other);
+                exits.add(Kind::Other);
                 return Ok(Step::End(Exit::new(ExitReason::TripleFault)));
             }
             vpmu_kvm::Exit::Vcpu(VcpuExit::SystemEvent(event, _)) => {
-                counts.add(Kind::Other);
+                exits.add(Kind::Other);
                 return Ok(Step::End(system_event(event)));
             }
             // Only a signal that is not a kick: the run loop looks and goes on.
-            vpmu_kvm::Exit::Vcpu(VcpuExit::Intr) => counts.add(Kind::Other),
+            vpmu_kvm::Exit::Vcpu(VcpuExit::Intr) => exits.add(Kind::Other),
             vpmu_kvm::Exit::Vcpu(exit) => {
-                counts.add(Kind::Other);
+                exits.add(Kind::Other);
                 let mut what = describe(&exit);
                 if matches!(exit, VcpuExit::InternalError) {
                     what.push_str(&internal_error(vcpu));
@@ -191,7 +277,7 @@ impl Vcpu for KvmVcpu {
                 let registers = registers::describe(vcpu);
                 return Err(KvmError::Exit { what, registers }.into());
             }
-            _ => counts.add(Kind::Other),
+            _ => exits.add(Kind::Other),
         }
         Ok(Step::Again)
     }
@@ -202,16 +288,16 @@ impl Vcpu for KvmVcpu {
         let report = VcpuReport {
             id: self.id,
             guest_time_ns: Some(cpu_time.saturating_sub(handling)),
-            exits: self.counts.named(),
+            exits: self.exits.counts.named(),
             ..Default::default()
         };
-        let Some((pmu, vendor)) = self.pmu.as_ref().zip(self.vendor) else {
+        let Counter::Pmu(pmu, vendor) = &self.counter else {
             return report;
         };
         let stats = pmu.stats();
         VcpuReport {
             rdpmcs: stats.trap.emulated,
-            ..report.with_pmu(vendor, &stats.pmu)
+            ..report.with_pmu(*vendor, &stats.pmu)
         }
     }
 }

@@ -4,21 +4,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VmFd};
-use vcpu_call::VcpuId;
+use vcpu_call::{Calls, VcpuId};
 use vmm_sys_util::eventfd::EventFd;
 use vpmu::{EventFilter, PmuModel};
 use vpmu_kvm::PerfCore;
 
 use super::cpuid::Topology;
 use super::error::{KvmError, REPORT, call};
-use super::vcpu::{NewKvmVcpu, PmuPlan};
+use super::fresh::{self, Fresh};
+use super::vcpu::{Counts, NewKvmVcpu, PmuPlan};
 use super::{host, registers};
 use crate::boot::BootState;
-use crate::cpus::Cpus;
 use crate::memory::GuestRam;
-use crate::vcpu::NewVcpu;
+use crate::trace::Tracer;
+use crate::vcpu::{Machine, NewVcpu, VcpuError};
 
 /// Three pages that kvm-intel needs for real mode, and one for its page table: in the hole of RAM.
 const TSS_ADDRESS: usize = 0xfffb_d000;
@@ -26,40 +27,62 @@ const IDENTITY_MAP_ADDRESS: u64 = 0xfffb_c000;
 
 /// What a VM is made of.
 pub(crate) struct Config {
-    /// Where its vCPUs wait when they are not in their guest.
-    pub(crate) cpus: Arc<Cpus>,
     pub(crate) ram: GuestRam,
     pub(crate) boot: BootState,
-    pub(crate) vcpus: u32,
+    /// How many vCPUs there can be.
+    pub(crate) max_vcpus: u32,
     pub(crate) pmu: Option<PmuModel>,
     pub(crate) min_rearm: Option<Duration>,
     pub(crate) filter: Option<Arc<EventFilter>>,
+    pub(crate) tracer: Tracer,
 }
 
-/// A VM whose vCPUs have no threads yet.
-pub(crate) struct Machine {
+/// A VM that makes vCPUs, at the start and later.
+pub(crate) struct KvmMachine {
+    kvm: Kvm,
     vm: Arc<VmFd>,
-    vcpus: Vec<Box<dyn NewVcpu>>,
+    ram: GuestRam,
+    boot: BootState,
+    /// What the host's CPU and KVM support, with the VM's PMU.
+    supported: CpuId,
+    topology: Topology,
+    pmu: Option<PmuPlan>,
+    tracer: Tracer,
+    /// The mailboxes of vCPUs without a PMU: nothing is ever sent there, but their threads park.
+    calls: Calls<(), ()>,
 }
 
-impl Machine {
-    pub(crate) fn new(config: &Config) -> Result<Self, KvmError> {
+impl KvmMachine {
+    pub(crate) fn new(config: Config) -> Result<Self, KvmError> {
         let kvm = host::open()?;
         let max = kvm.get_max_vcpus();
-        if usize::try_from(config.vcpus).is_ok_and(|count| count > max) {
+        if usize::try_from(config.max_vcpus).is_ok_and(|count| count > max) {
             return Err(KvmError::TooManyVcpus {
-                count: config.vcpus,
+                count: config.max_vcpus,
                 max,
             });
         }
         vpmu_kvm::kick::install()?;
-        let vm = create_vm(&kvm, config)?;
-        let mut machine = Self {
-            vm: Arc::new(vm),
-            vcpus: Vec::new(),
+        let vm = create_vm(&kvm, &config)?;
+        let mut supported = kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(call("KVM_GET_SUPPORTED_CPUID", REPORT))?;
+        vpmu_kvm::cpuid::apply(&mut supported, config.pmu);
+        let topology = Topology {
+            vcpus: config.max_vcpus,
+            tsc_deadline: kvm.check_extension(Cap::TscDeadlineTimer),
         };
-        machine.create_vcpus(&kvm, config)?;
-        Ok(machine)
+        Ok(Self {
+            vm: Arc::new(vm),
+            supported,
+            topology,
+            pmu: config.pmu.map(|model| PmuPlan::new(model, &config)),
+            calls: Calls::new(config.max_vcpus, |_| ()),
+            tracer: config.tracer,
+            ram: config.ram,
+            boot: config.boot,
+            kvm,
+        })
     }
 
     /// Raises interrupt `gsi` whenever `line` is written to.
@@ -69,54 +92,70 @@ impl Machine {
             .map_err(call("KVM_IRQFD", REPORT))
     }
 
-    pub(crate) fn into_vcpus(self) -> Vec<Box<dyn NewVcpu>> {
-        self.vcpus
+    /// The vCPUs of the start. vCPU 0 is where the kernel is entered.
+    pub(crate) fn boot_vcpus(&self, count: u32) -> Result<Vec<Box<dyn NewVcpu>>, KvmError> {
+        (0..count)
+            .map(|id| -> Result<Box<dyn NewVcpu>, KvmError> { Ok(Box::new(self.create(id)?)) })
+            .collect()
     }
 
-    fn create_vcpus(&mut self, kvm: &Kvm, config: &Config) -> Result<(), KvmError> {
-        let mut supported = kvm
-            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-            .map_err(call("KVM_GET_SUPPORTED_CPUID", REPORT))?;
-        vpmu_kvm::cpuid::apply(&mut supported, config.pmu);
-        let topology = Topology {
-            vcpus: config.vcpus,
-            tsc_deadline: kvm.check_extension(Cap::TscDeadlineTimer),
-        };
-        let pmu = config.pmu.map(|model| PmuPlan::new(model, config));
-        for id in 0..config.vcpus {
-            let vcpu = self.vm.create_vcpu(id.into()).map_err(call(
-                "KVM_CREATE_VCPU",
-                "give fewer vCPUs, or raise the limit of open files (`ulimit -n`)",
-            ))?;
-            let cpuid = topology.cpuid_of(&supported, id).ok_or(KvmError::Cpuid)?;
-            vcpu.set_cpuid2(&cpuid)
-                .map_err(call("KVM_SET_CPUID2", REPORT))?;
-            if let Some(model) = config.pmu {
-                vpmu_kvm::cpuid::set_misc_enable(&vcpu, model)?;
-            }
-            // The others wait for INIT and SIPI.
-            if id == 0 {
-                registers::set_boot_state(&vcpu, config.boot)?;
-            }
-            self.vcpus.push(Box::new(NewKvmVcpu {
-                vcpu,
-                vm: Arc::clone(&self.vm),
-                ram: config.ram.clone(),
-                id,
-                pmu: pmu.clone(),
-            }));
+    fn create(&self, id: u32) -> Result<NewKvmVcpu, KvmError> {
+        let vcpu = self.vm.create_vcpu(id.into()).map_err(call(
+            "KVM_CREATE_VCPU",
+            "give fewer vCPUs, or raise the limit of open files (`ulimit -n`)",
+        ))?;
+        let cpuid = self.topology.cpuid_of(&self.supported, id);
+        vcpu.set_cpuid2(&cpuid.ok_or(KvmError::Cpuid)?)
+            .map_err(call("KVM_SET_CPUID2", REPORT))?;
+        if let Some(plan) = &self.pmu {
+            vpmu_kvm::cpuid::set_misc_enable(&vcpu, plan.model)?;
         }
-        Ok(())
+        // The others wait for INIT and SIPI, at first and whenever they are added again.
+        let fresh = if id == 0 {
+            registers::set_boot_state(&vcpu, self.boot)?;
+            None
+        } else {
+            Some(Fresh::of(&vcpu, &self.kvm)?)
+        };
+        let counts = match &self.pmu {
+            Some(plan) => Counts::ByPlan(plan.clone()),
+            None => {
+                let mail = self.calls.vcpu(VcpuId(id));
+                Counts::Nothing(mail.map_err(|_| KvmError::VcpuTaken(id))?)
+            }
+        };
+        Ok(NewKvmVcpu {
+            vcpu,
+            vm: Arc::clone(&self.vm),
+            ram: self.ram.clone(),
+            id,
+            fresh,
+            counts,
+            tracer: self.tracer.clone(),
+        })
+    }
+}
+
+impl Machine for KvmMachine {
+    fn make(&self, id: u32) -> Result<Box<dyn NewVcpu>, VcpuError> {
+        let new = self.create(id)?;
+        fresh::join_apic_map(&new.vcpu)?;
+        Ok(Box::new(new))
+    }
+
+    fn perf(&self) -> Option<&Arc<PerfCore<Tracer>>> {
+        self.pmu.as_ref().map(|plan| &plan.core)
     }
 }
 
 impl PmuPlan {
     fn new(model: PmuModel, config: &Config) -> Self {
-        let cpus = Arc::clone(&config.cpus);
-        let wake = move |vcpu: VcpuId| cpus.wake(vcpu.index());
         Self {
             model,
-            core: Arc::new(PerfCore::with_wake(config.vcpus, wake)),
+            core: Arc::new(PerfCore::with_observer(
+                config.max_vcpus,
+                config.tracer.clone(),
+            )),
             min_rearm: config.min_rearm,
             filter: config.filter.clone(),
         }

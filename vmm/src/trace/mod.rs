@@ -85,6 +85,19 @@ pub struct TraceSummary {
     pub error: Option<String>,
 }
 
+impl TraceSummary {
+    /// What the user should know of a trace that is not whole, in one line.
+    pub fn complaint(&self) -> Option<String> {
+        let dropped = (self.dropped > 0).then(|| {
+            let Self {
+                records, dropped, ..
+            } = self;
+            format!("The trace has {records} records, and {dropped} were dropped: it says where")
+        });
+        self.error.clone().or(dropped)
+    }
+}
+
 /// A trace that is being written. Dropped, it ends.
 pub(crate) struct Tracing {
     hub: Arc<Hub>,
@@ -180,8 +193,11 @@ impl Drop for Tracing {
 }
 
 /// What records into a trace, from any thread; or a trace that is off.
+///
+/// To others than this crate it is the observer of [`VmHandle::perf`](crate::VmHandle::perf) and no
+/// more.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tracer(Option<Arc<Hub>>);
+pub struct Tracer(Option<Arc<Hub>>);
 
 impl Tracer {
     /// Records nothing.

@@ -2,14 +2,18 @@
 //! The builder's refusals, and runs with vCPUs that only pretend, so that every way to go wrong
 //! can be played through without KVM.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Condvar, Mutex, OnceLock, Weak};
+use std::sync::{Condvar, OnceLock, Weak};
 use std::thread;
 
+use vcpu_call::{Calls, Park, VcpuId, Waker};
+use vcpu_life::Kick;
+use vpmu_kvm::PerfCore;
+
 use super::*;
-use crate::cpus::Kick;
-use crate::vcpu::{Step, Vcpu, VcpuError};
-use crate::{Exit, ExitReason, RunReport, VcpuReport, VcpuState};
+use crate::vcpu::{Machine, Step, Vcpu, VcpuError};
+use crate::{Exit, ExitReason, HotplugError, RunReport, VcpuReport, VcpuState};
 
 /// What a pretended vCPU does when it is run.
 enum Guest {
@@ -46,6 +50,47 @@ impl Kick for Signal {
 struct Pretended {
     guest: Guest,
     signal: Signal,
+    mail: vcpu_call::Vcpu<(), ()>,
+    /// How often it was brought online.
+    plugs: u64,
+}
+
+impl Park for Pretended {
+    fn waker(&self) -> Waker {
+        self.mail.waker()
+    }
+
+    fn park(&mut self) {
+        self.mail.park(|()| ());
+    }
+}
+
+/// Makes vCPUs of the kinds that were given, the next one first.
+struct PretendedMachine {
+    calls: Calls<(), ()>,
+    guests: Mutex<VecDeque<Guest>>,
+}
+
+impl PretendedMachine {
+    fn pretend(&self, id: u32) -> Result<Box<dyn NewVcpu>, VcpuError> {
+        let guest = self.guests.lock().unwrap().pop_front();
+        Ok(Box::new(Pretended {
+            guest: guest.ok_or("There is no more room")?,
+            signal: Signal::default(),
+            mail: self.calls.vcpu(VcpuId(id))?,
+            plugs: 0,
+        }))
+    }
+}
+
+impl Machine for PretendedMachine {
+    fn make(&self, id: u32) -> Result<Box<dyn NewVcpu>, VcpuError> {
+        self.pretend(id)
+    }
+
+    fn perf(&self) -> Option<&Arc<PerfCore<Tracer>>> {
+        None
+    }
 }
 
 impl NewVcpu for Pretended {
@@ -63,7 +108,16 @@ impl Vcpu for Pretended {
         Box::new(self.signal.clone())
     }
 
-    fn tend(&mut self) {}
+    fn plug(&mut self) -> Result<(), VcpuError> {
+        self.plugs += 1;
+        self.mail.go_online();
+        Ok(())
+    }
+
+    fn unplug(&mut self) -> Result<(), VcpuError> {
+        self.mail.go_offline(|()| ());
+        Ok(())
+    }
 
     fn forget_kicks(&mut self) {
         if let Guest::KickedAsItForgets(vm) = &self.guest
@@ -103,7 +157,7 @@ impl Vcpu for Pretended {
 
     fn report(&mut self) -> VcpuReport {
         VcpuReport {
-            pmis: 1,
+            pmis: self.plugs,
             ..VcpuReport::default()
         }
     }
@@ -113,6 +167,15 @@ impl Vcpu for Pretended {
 const LONG: Duration = Duration::from_secs(60);
 
 fn machine(guests: impl IntoIterator<Item = Guest>, serial: Box<dyn Write + Send>) -> Vm {
+    machine_with(guests, [], serial)
+}
+
+/// A machine with vCPUs of the start and others that can be added.
+fn machine_with(
+    guests: impl IntoIterator<Item = Guest>,
+    later: impl IntoIterator<Item = Guest>,
+    serial: Box<dyn Write + Send>,
+) -> Vm {
     let exit = ExitLatch::default();
     let console = Console::default();
     let mut ports = PioBus::new();
@@ -121,30 +184,49 @@ fn machine(guests: impl IntoIterator<Item = Guest>, serial: Box<dyn Write + Send
         .unwrap();
     let com1 = ComPort::new(Line(eventfd().unwrap()), console.clone());
     ports.insert(ComPort::COM1, Box::new(com1)).unwrap();
-    let vcpus: Vec<Box<dyn NewVcpu>> = guests
-        .into_iter()
-        .map(|guest| -> Box<dyn NewVcpu> {
-            Box::new(Pretended {
-                guest,
-                signal: Signal::default(),
-            })
-        })
-        .collect();
-    let cpus = Arc::new(Cpus::new(vcpus.len()));
-    let shared = Shared {
-        cpus,
+    let mut guests: VecDeque<Guest> = guests.into_iter().collect();
+    let boot = guests.len();
+    guests.extend(later);
+    let max = u32::try_from(guests.len()).unwrap();
+    let machine = PretendedMachine {
+        calls: Calls::new(max, |_| ()),
+        guests: Mutex::new(guests),
+    };
+    let vcpus = (0..).take(boot).map(|id| machine.pretend(id).unwrap());
+    let vcpus = vcpus.collect();
+    let removals = Arc::new(Removals::new(max, Tracer::off()));
+    let (controller, hotplug) = CpuHotplug::new(
+        u8::try_from(boot).unwrap(),
+        u8::try_from(max).unwrap(),
+        Line(eventfd().unwrap()),
+        removals.clone(),
+    )
+    .unwrap();
+    ports
+        .insert_shared(CpuHotplug::PORTS, Box::new(controller))
+        .unwrap();
+    let shared = Arc::new(Shared {
+        cpus: Cpus::new(max, removals.clone()),
+        machine: Box::new(machine),
+        hotplug,
+        removals,
         ports,
         exit,
         console,
+        ending: Ending::default(),
         progress: eventfd().unwrap(),
-    };
+        threads: Mutex::default(),
+        started: Mutex::new(Instant::now()),
+        accel: "pretended",
+        pmu: None,
+    });
+    shared.removals.connect(&shared);
     Vm {
-        shared: Arc::new(shared),
+        shared,
         vcpus,
         serial,
         obey_limit: LONG,
-        accel: "pretended",
-        pmu: None,
+        tracing: None,
         pmu_refused: None,
     }
 }
@@ -227,7 +309,7 @@ fn a_kick_that_is_forgotten_keeps_no_later_one_away() {
 #[test]
 fn what_has_ended_can_be_neither_paused_nor_resumed() {
     let running = start([Guest::Exits(0)]);
-    assert!(running.shared.cpus.wait_ended(LONG));
+    assert!(running.shared.ending.wait(LONG));
     assert!(matches!(running.pause(), Err(VmError::Ended)));
     assert!(matches!(running.resume(), Err(VmError::Ended)));
 }
@@ -235,8 +317,8 @@ fn what_has_ended_can_be_neither_paused_nor_resumed() {
 #[test]
 fn the_first_end_stays() {
     let running = start([Guest::Spins]);
-    running.stopper().end(Exit::new(ExitReason::Interrupted));
-    running.stopper().end(Exit::guest(3));
+    running.handle().end(Exit::new(ExitReason::Interrupted));
+    running.handle().end(Exit::guest(3));
     assert_eq!(running.stop().unwrap().exit.reason, ExitReason::Interrupted);
 }
 
@@ -325,7 +407,7 @@ fn output_that_nobody_takes_spoils_a_guests_good_end() {
         running.shared.ports.write(ComPort::COM1.first(), &[*byte]);
     }
     let running = running.start().unwrap();
-    assert!(running.shared.cpus.wait_ended(LONG));
+    assert!(running.shared.ending.wait(LONG));
     let report = running.stop().unwrap();
     assert_eq!(
         (report.exit.reason, report.exit.code),
@@ -364,12 +446,161 @@ fn a_sink_that_fails_or_panics_ends_the_run_and_says_why() {
 fn an_event_loop_sees_the_end() {
     let mut running = start([Guest::Spins]);
     assert!(!running.poll_end().unwrap());
-    running.stopper().end(Exit::new(ExitReason::Terminated));
+    running.handle().end(Exit::new(ExitReason::Terminated));
     while !running.poll_end().unwrap() {
         thread::yield_now();
     }
     let report = running.finish(Exit::new(ExitReason::Stopped)).unwrap();
     assert_eq!(report.exit.reason, ExitReason::Terminated);
+}
+
+/// What a guest does to give a vCPU back: selector, then EJECT.
+fn eject(running: &RunningVm, vcpu: u8) {
+    let ports = &running.shared.ports;
+    ports.write(CpuHotplug::PORTS.first(), &[vcpu]);
+    ports.write(CpuHotplug::PORTS.first() + 2, &[1]);
+}
+
+/// Waits until the guest is asked for a vCPU.
+fn asked(running: &RunningVm, vcpu: u8) {
+    while !running.shared.hotplug.removal_requested(vcpu) {
+        thread::yield_now();
+    }
+}
+
+fn start_with_room() -> RunningVm {
+    let vm = machine_with(
+        [Guest::Spins, Guest::Spins],
+        [Guest::Spins, Guest::Spins],
+        Box::new(io::sink()),
+    );
+    vm.start().unwrap()
+}
+
+#[test]
+fn vcpus_are_added_lowest_first_until_there_is_no_room() {
+    let running = start_with_room();
+    let vm = running.handle();
+    assert_eq!(vm.add_vcpu(None).unwrap(), 2);
+    assert_eq!(vm.add_vcpu(Some(3)).unwrap(), 3);
+    assert_eq!(running.states(), [VcpuState::Running; 4]);
+    assert!(vm.info().vcpus.iter().all(|vcpu| vcpu.present));
+    let error = vm.add_vcpu(None).unwrap_err().to_string();
+    assert!(error.starts_with("All 4 vCPUs are there"), "{error}");
+    let error = vm.add_vcpu(Some(1)).unwrap_err();
+    assert!(matches!(error, HotplugError::Present(1)), "{error}");
+    let error = vm.add_vcpu(Some(4)).unwrap_err().to_string();
+    assert_eq!(error, "There is no vCPU 4: this VM has room for 0 to 3");
+    assert_eq!(running.stop().unwrap().vcpus.len(), 4);
+}
+
+#[test]
+fn a_vcpu_goes_when_the_guest_gives_it_back_and_comes_again() {
+    let running = start_with_room();
+    let vm = running.handle();
+    for _ in 0..100 {
+        thread::scope(|threads| {
+            let removal = threads.spawn(|| vm.remove_vcpu(1, LONG));
+            asked(&running, 1);
+            eject(&running, 1);
+            removal.join().unwrap().unwrap();
+        });
+        assert_eq!(vm.state(1), VcpuState::Offline);
+        assert!(matches!(
+            vm.remove_vcpu(1, LONG),
+            Err(HotplugError::NotPresent(1))
+        ));
+        assert_eq!(vm.add_vcpu(None).unwrap(), 1);
+        assert_eq!(vm.state(1), VcpuState::Running);
+    }
+    let report = running.stop().unwrap();
+    let plugs: Vec<u64> = report.vcpus.iter().map(|vcpu| vcpu.pmis).collect();
+    assert_eq!(plugs, [1, 101]);
+}
+
+#[test]
+fn a_removal_is_not_honoured_refused_or_late() {
+    let running = start_with_room();
+    let vm = running.handle();
+    let error = vm.remove_vcpu(1, Duration::ZERO).unwrap_err();
+    assert!(matches!(error, HotplugError::NotHonoured { vcpu: 1, .. }));
+    assert_eq!(vm.state(1), VcpuState::Running);
+    let info = vm.info().vcpus[1];
+    assert!(info.present && info.removal_requested);
+    thread::scope(|threads| {
+        let removal = threads.spawn(|| vm.remove_vcpu(1, LONG));
+        // Asked for already, so that the guest may answer before this thread asks: then it is told
+        // that the vCPU is kept by the next answer.
+        while !removal.is_finished() {
+            let ports = &running.shared.ports;
+            ports.write(CpuHotplug::PORTS.first(), &[1]);
+            ports.write(CpuHotplug::PORTS.first() + 2, &[3]);
+            thread::yield_now();
+        }
+        let error = removal.join().unwrap().unwrap_err();
+        assert!(matches!(error, HotplugError::Refused(1)), "{error}");
+    });
+    eject(&running, 1);
+    assert!(vm.wait_state(1, LONG, |state| state == VcpuState::Offline));
+}
+
+#[test]
+fn what_cannot_be_removed_is_not_asked_for() {
+    let running = start_with_room();
+    let vm = running.handle();
+    let error = |id| vm.remove_vcpu(id, LONG).unwrap_err();
+    assert!(matches!(error(0), HotplugError::BootVcpu));
+    assert!(matches!(error(2), HotplugError::NotPresent(2)));
+    assert!(matches!(
+        error(9),
+        HotplugError::NoSuchVcpu { vcpu: 9, max: 4 }
+    ));
+    running.pause().unwrap();
+    assert!(matches!(error(1), HotplugError::Paused));
+    // What is ejected goes, also while the VM is paused.
+    eject(&running, 1);
+    assert!(vm.wait_state(1, LONG, |state| state == VcpuState::Offline));
+    eject(&running, 0);
+    assert_eq!(vm.state(0), VcpuState::Paused);
+    // And comes as the others are.
+    vm.add_vcpu(Some(1)).unwrap();
+    assert_eq!(vm.state(1), VcpuState::Paused);
+    running.resume().unwrap();
+    assert_eq!(running.states()[..2], [VcpuState::Running; 2]);
+    drop(running);
+    assert!(matches!(error(1), HotplugError::Vm(VmError::Ended)));
+    let add = vm.add_vcpu(None).unwrap_err();
+    assert!(matches!(add, HotplugError::Vm(VmError::Ended)), "{add}");
+}
+
+#[test]
+fn a_vcpu_that_cannot_be_made_leaves_the_vm_as_it_was() {
+    let vm = machine_with(
+        [Guest::Spins],
+        [Guest::FailsToBind, Guest::Spins],
+        Box::new(io::sink()),
+    );
+    let running = vm.start().unwrap();
+    let vm = running.handle();
+    let error = vm.add_vcpu(Some(1)).unwrap_err().to_string();
+    assert_eq!(error, "vCPU 1 could not be made: It will not be bound");
+    assert_eq!(vm.state(1), VcpuState::Absent);
+    assert_eq!(vm.add_vcpu(Some(2)).unwrap(), 2);
+    assert!(!vm.has_ended());
+    assert_eq!(running.stop().unwrap().vcpus.len(), 2);
+}
+
+#[test]
+fn a_removal_that_the_end_of_the_run_overtakes_says_so() {
+    let running = start_with_room();
+    let vm = running.handle();
+    thread::scope(|threads| {
+        let removal = threads.spawn(|| vm.remove_vcpu(1, LONG));
+        asked(&running, 1);
+        running.handle().stop();
+        let error = removal.join().unwrap().unwrap_err();
+        assert!(matches!(error, HotplugError::Vm(VmError::Ended)), "{error}");
+    });
 }
 
 fn refused(builder: VmBuilder) -> String {
@@ -382,6 +613,12 @@ fn a_machine_that_makes_no_sense_is_refused_before_kvm_is_asked() {
     assert_eq!(refused(VmBuilder::new()), "There is no kernel: give one");
     assert!(refused(builder().vcpus(0)).starts_with("0 vCPUs are not possible"));
     assert!(refused(builder().vcpus(256)).starts_with("256 vCPUs are not possible"));
+    let error = refused(builder().vcpus(3).max_vcpus(2));
+    assert_eq!(
+        error,
+        "3 vCPUs at the start are more than 2 at most: give a larger max"
+    );
+    assert!(refused(builder().max_vcpus(256)).starts_with("256 vCPUs are not possible"));
     assert!(refused(builder().memory(1)).starts_with("Memory of 1 bytes"));
     assert!(refused(builder().kernel_bytes(*b"#!")).contains("not an ELF file"));
     assert!(refused(builder().kernel_file("/")).contains("is a directory"));
