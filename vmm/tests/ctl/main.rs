@@ -7,8 +7,16 @@
 mod broken;
 mod desk;
 mod refusals;
+mod session;
 mod sockets;
 mod verbs;
+
+#[allow(dead_code, reason = "the tests of the server use the rest of it")]
+#[path = "../control/machine.rs"]
+mod machine;
+#[allow(dead_code, reason = "the tests of the server use the rest of it")]
+#[path = "../control/vcpus.rs"]
+mod vcpus;
 
 use std::process::ExitCode;
 
@@ -46,6 +54,11 @@ fn main() -> ExitCode {
             each_kind_is_told_in_the_vms_words_with_a_status,
             an_errno_is_told_and_a_message_stays_one_line,
             a_server_that_will_not_listen_is_heard_all_the_same,
+        }
+        session {
+            an_event_on_an_added_vcpu_outlives_its_command_and_its_vcpu,
+            what_the_vm_refuses_comes_with_its_reason,
+            one_command_waits_for_what_another_does,
         }
         sockets {
             no_socket_at_all_says_how_to_get_one,
