@@ -92,6 +92,7 @@ fn c6_no_lock_is_held_across_a_kick() {
         cpus.ask_all(Goal::Run);
         // The kick asked for a pause.
         assert_eq!(cpus.wait_all(Goal::Run, Duration::ZERO), Ok(()));
+        cpus.expect_kicks(0);
         cpus.unplug(0).unwrap();
         cpus.expect_kicks(0);
         assert_eq!(cpus.advance(0, &mut me), Next::Unplug);

@@ -79,6 +79,25 @@ fn of_two_unplugs_one_is_honoured() {
 }
 
 #[test]
+fn of_two_plugs_one_is_taken() {
+    search("of_two_plugs_one_is_taken", 2, || {
+        let vm = Vm::new(1);
+        let thread = vm.create(0);
+        vm.cpus.unplug(0).unwrap();
+        vm.wait_for(0, VcpuState::Offline);
+        let other = {
+            let vm = vm.clone();
+            thread::spawn(move || vm.cpus.plug(0))
+        };
+        let mut answers = [vm.cpus.plug(0), other.join().unwrap()];
+        answers.sort_by_key(Result::is_err);
+        assert_eq!(answers, [Ok(Plug::Wake), Err(Refused::Present)]);
+        vm.wait_for(0, VcpuState::Running);
+        vm.stop([thread]);
+    });
+}
+
+#[test]
 fn c4_a_stop_against_an_unplug_ends_it() {
     search("c4_a_stop_against_an_unplug_ends_it", 3, || {
         let vm = Vm::new(1);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use vcpu_call::{Calls, Park};
-use vcpu_life::{Cpus, Goal, Kick};
+use vcpu_life::{Cpus, Goal, Kick, Next, Refused, VcpuState};
 
 use crate::machine::{LIMIT, Vm};
-use crate::search::search;
+use crate::search::{Seen, search};
 
 #[test]
 fn look_again_is_never_missed() {
@@ -87,4 +87,36 @@ fn c2_a_wait_outside_the_guest_ends_with_a_request() {
         cpus.wait_for(0, || true, &mut me);
         other.join().unwrap();
     });
+}
+
+/// As an ejecting guest makes it do.
+#[test]
+fn c2_a_vcpu_that_removes_itself_misses_no_stop() {
+    static WENT: Seen = Seen::new();
+    search("c2_a_vcpu_that_removes_itself_misses_no_stop", 4, || {
+        let (cpus, mut me) = brought_up();
+        let other = {
+            let cpus = Arc::clone(&cpus);
+            thread::spawn(move || cpus.ask_all(Goal::Stop))
+        };
+        match cpus.unplug(0) {
+            Ok(()) | Err(Refused::Ended) => {}
+            Err(why) => panic!("{why:?}"),
+        }
+        loop {
+            cpus.expect_kicks(0);
+            match cpus.advance(0, &mut me) {
+                Next::Unplug => {
+                    cpus.unplugged(0);
+                    WENT.count();
+                }
+                Next::Leave => break,
+                next => panic!("{next:?} is nothing to do"),
+            }
+        }
+        cpus.finish(0);
+        other.join().unwrap();
+        assert_eq!(cpus.state(0), VcpuState::Finished);
+    });
+    WENT.assert_seen("a vCPU that went before the stop");
 }
