@@ -42,7 +42,7 @@ fn whoever_waits_for_the_end_hears_of_it() {
 #[test]
 fn a_wait_is_given_up_with_the_server() {
     let mut rig = Rig::with(Limits {
-        end: Duration::from_secs(60),
+        end: Duration::from_secs(3600),
         ..Limits::default()
     });
     let mut client = rig.client();

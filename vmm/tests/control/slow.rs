@@ -98,6 +98,8 @@ fn a_client_that_sends_nothing_more_gets_all_its_answers() {
 fn a_wait_ends_when_its_state_is_there_or_its_time_is_up() {
     let rig = Rig::new();
     let (mut waits, mut other) = (rig.client(), rig.client());
+    let there = waits.ok(r#"{"do":"wait","state":"running","limit_ms":0}"#);
+    assert_eq!(there, serde_json::json!({ "state": "running" }));
     let answer = waits.ask(r#"{"do":"wait","state":"paused","limit_ms":0}"#);
     assert_eq!(kind(&answer), "timeout");
     assert_eq!(
@@ -120,4 +122,20 @@ fn a_wait_ends_when_its_state_is_there_or_its_time_is_up() {
         waits.error(r#"{"do":"wait","state":"offline","vcpu":9}"#),
         "no-such-vcpu"
     );
+}
+
+#[test]
+fn a_host_that_panics_is_a_bug_and_no_end() {
+    let rig = Rig::new();
+    // A pause whose test is gone panics.
+    drop(rig.machine.hold());
+    let mut client = rig.client();
+    let answer = client.ask(PAUSE);
+    assert_eq!((&*kind(&answer), &answer["id"]), ("internal", &"p".into()));
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("pause failed inside: the test waits for it"),
+        "{message}"
+    );
+    assert_eq!(client.ok(INFO)["state"], "running");
 }
