@@ -79,3 +79,63 @@ impl Write for Cleared {
         self.file.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::process::id;
+
+    use super::*;
+
+    /// A file of one test, gone with it.
+    struct Kept(PathBuf);
+
+    impl Kept {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("perfvisor-outfile-{}-{name}", id()));
+            fs::write(&path, "kept").unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            fs::remove_file(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_that_the_run_uses_is_refused_by_any_of_its_names() {
+        let file = Kept::new("used");
+        let link = Kept(file.0.with_extension("link"));
+        fs::hard_link(&file.0, &link.0).unwrap();
+        let others = [(Path::new("/nowhere"), "nothing"), (&*file.0, "the kernel")];
+        let failure = open("--trace", &link.0, &others).unwrap_err();
+        assert_eq!(failure.status, Status::Usage);
+        assert!(
+            failure
+                .line
+                .ends_with("it is the kernel; give another file")
+        );
+        assert_eq!(fs::read(&file.0).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_device_may_be_written_by_all() {
+        let null = Path::new("/dev/null");
+        let file = open("--trace", null, &[(null, "that of --serial")]).unwrap();
+        clear(&file).unwrap();
+    }
+
+    #[test]
+    fn what_was_in_a_file_goes_with_the_first_write_alone() {
+        let file = Kept::new("cleared");
+        let mut cleared = Cleared::new(open("--trace", &file.0, &[]).unwrap());
+        cleared.flush().unwrap();
+        assert_eq!(fs::read(&file.0).unwrap(), b"kept");
+        cleared.write_all(b"ne").unwrap();
+        cleared.write_all(b"w").unwrap();
+        assert_eq!(fs::read(&file.0).unwrap(), b"new");
+    }
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::control::{ControlServer, VmHost};
+use crate::control::{ControlError, ControlServer, VmHost};
 use crate::{RunReport, TraceSummary, VmBuilder};
 use vpmu::{EventFilter, ModelError, PmuModel};
 
@@ -215,7 +215,7 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
         Some(path) => {
             let host = Arc::new(VmHost::new(running.handle()));
             let server = ControlServer::start(path, host);
-            Some(server.map_err(|error| Failure::of(Status::Usage, &error))?)
+            Some(server.map_err(|error| not_served(&error))?)
         }
         None => None,
     };
@@ -223,6 +223,15 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
     drop(control);
     show(&report, args.json)?;
     Ok(Status::of_exit(&report.exit))
+}
+
+/// The failure for a control socket that cannot be served.
+fn not_served(error: &ControlError) -> Failure {
+    let status = match error {
+        ControlError::Host(_) => Status::HostIo,
+        _ => Status::Usage,
+    };
+    Failure::of(status, error)
 }
 
 fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
