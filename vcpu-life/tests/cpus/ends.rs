@@ -68,6 +68,17 @@ fn one_that_is_finished_is_not_kicked() {
     cpus.wake_all();
 }
 
+/// It was absent when the VM was asked to run.
+#[test]
+fn c5_a_vcpu_that_is_added_later_runs_as_all_do() {
+    ends(|| {
+        let vm = Vm::new(1);
+        let thread = vm.create(0);
+        assert_eq!(vm.cpus.wait_plugged(0, LONG), Ok(VcpuState::Running));
+        vm.stop([thread]);
+    });
+}
+
 #[test]
 fn c4_a_stop_ends_vcpus_in_every_state() {
     ends(|| {
