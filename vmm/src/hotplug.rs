@@ -187,9 +187,6 @@ pub(crate) fn add(
 /// The lowest vCPU that is not there. Others may add at the same time: then it is the next one.
 fn add_lowest(shared: &Arc<Shared>, max: u32, limit: Duration) -> Result<u32, HotplugError> {
     for id in 0..max {
-        if is_up(shared.cpus.state(id as usize)) && is_present(shared, id) {
-            continue;
-        }
         match add(shared, Some(id), limit) {
             Err(HotplugError::Present(_)) => {}
             result => return result,
@@ -281,11 +278,6 @@ pub(crate) fn remove(shared: &Shared, id: u32, limit: Duration) -> Result<(), Ho
         vcpu: id,
         waited: limit,
     })
-}
-
-/// Whether the guest sees a vCPU.
-pub(crate) fn is_present(shared: &Shared, id: u32) -> bool {
-    shared.hotplug.is_present(number(id))
 }
 
 /// How many vCPUs there can be.
