@@ -38,8 +38,11 @@ fn told(args: &str, request: Value, ok: Value) -> String {
     say(args, &request, &ok)
 }
 
-/// The words of each line that is no rule of a table.
+/// The words of each line that is no rule of a table; there is one above and one below its rows, and
+/// one below its header.
 fn rows(text: &str) -> Vec<String> {
+    let rules = text.lines().filter(|line| line.starts_with(['-', '=']));
+    assert_eq!(rules.count(), 3, "{text}");
     let lines = text
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with(['-', '=']));

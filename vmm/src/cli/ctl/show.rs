@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
 
 use super::super::table::{thousands, time};
 use crate::control::{
@@ -178,7 +178,8 @@ fn percent(part: u64, whole: u64) -> String {
 /// An empty table; `right` are the columns of numbers.
 fn table<const N: usize>(header: [&str; N], right: &[usize]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::ASCII_HORIZONTAL_ONLY);
+    // A row is a line: there is nothing to keep apart.
+    table.load_style(presets::ASCII_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table.set_header(header);
     for (at, column) in table.column_iter_mut().enumerate() {
         if right.contains(&at) {
