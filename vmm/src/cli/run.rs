@@ -74,7 +74,7 @@ pub(super) struct Args {
     control: Option<PathBuf>,
 
     /// Record what the vCPUs and their counters do in FILE, which is replaced: a trace for
-    /// https://ui.perfetto.dev
+    /// ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
