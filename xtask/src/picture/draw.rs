@@ -130,10 +130,15 @@ impl Picture {
         for slice in slices {
             self.slices.insert(slice.name.clone());
             let (from, to) = (self.window.x(slice.from), self.window.x(slice.to));
-            // Two that share a pixel are one to the eye.
-            if to < drawn_to + NARROW {
+            // What shares a pixel is one to the eye, and has no gap in between.
+            if to < drawn_to + NARROW / 2.0 {
                 continue;
             }
+            let from = if from < drawn_to + NARROW {
+                drawn_to
+            } else {
+                from
+            };
             let width = (to - from).max(NARROW);
             let fill = colour::of(&slice.name);
             self.svg.rect(from, self.y + 1.0, width, ROW - 2.0, fill);
