@@ -190,3 +190,38 @@ pub(super) fn is_gone(ready: PollFlags) -> bool {
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), Io::WouldBlock | Io::Interrupted)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+
+    use nix::sys::socket::{setsockopt, sockopt::SndBuf};
+
+    use super::*;
+
+    #[test]
+    fn who_sends_nothing_more_gets_what_is_on_its_way() {
+        const LINES: usize = 200;
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        // Room for a part of the answers only.
+        setsockopt(&ours, SndBuf, &4096).unwrap();
+        theirs.write_all(&b"?\n".repeat(LINES)).unwrap();
+        theirs.shutdown(Shutdown::Write).unwrap();
+        let mut client = Client::new(ClientId(1), ours, Limits::default());
+        let start = |_| unreachable!("no line is a request");
+        let mut answers = Vec::new();
+        let now = Instant::now();
+        while client.attend(PollFlags::POLLIN, now, start).is_ok() {
+            let mut chunk = [0; 1000];
+            if let Ok(read) = theirs.read(&mut chunk) {
+                answers.extend_from_slice(&chunk[..read]);
+            }
+        }
+        drop(client);
+        theirs.read_to_end(&mut answers).unwrap();
+        let lines = answers.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(lines, LINES);
+    }
+}
