@@ -34,6 +34,9 @@ pub type CoreSource<O = NoObserver> = VcpuThread<ClockSource<InGuestTime>, Monot
 /// The perf core of one VM: guest counters are pinned events of their vCPU there, and events that
 /// the host opens share the vCPU's counters with them. An `O` sees what it does.
 ///
+/// A vCPU's thread serves the calls of others in [`VcpuPmuKvm::run`](crate::VcpuPmuKvm::run) and, out
+/// of its guest, in [`Park::park`](vcpu_call::Park::park). It must wait nowhere else for long.
+///
 /// ```no_run
 /// # use std::sync::Arc;
 /// # use kvm_ioctls::{VcpuFd, VmFd};
@@ -76,33 +79,19 @@ impl PerfCore {
     pub fn new(vcpus: u32) -> Self {
         Self::with_observer(vcpus, NoObserver)
     }
-
-    /// Like [`new`](Self::new), for a VMM whose vCPU threads also wait outside the guest, such as
-    /// for the end of a pause: `wake` is called after each kick of a vCPU and makes its thread
-    /// look again, by [`VcpuPmuKvm::tend`](crate::VcpuPmuKvm::tend).
-    pub fn with_wake(vcpus: u32, wake: impl Fn(VcpuId) + Send + Sync + 'static) -> Self {
-        Self::make(vcpus, NoObserver, wake)
-    }
 }
 
 impl<O: PerfObserver> PerfCore<O> {
     /// Like [`PerfCore::new`], with somebody who watches: `observer` sees every step of the core, on
     /// whatever thread it happens.
     pub fn with_observer(vcpus: u32, observer: O) -> Self {
-        Self::make(vcpus, observer, |_| ())
-    }
-
-    fn make(vcpus: u32, observer: O, wake: impl Fn(VcpuId) + Send + Sync + 'static) -> Self {
         let kickers: Kickers = (0..vcpus).map(|_| Mutex::new(None)).collect();
         let config = PerfConfig {
             slots: MAX_SLOTS,
             supports: counts_as_time,
             ..PerfConfig::new(vcpus)
         };
-        let ipi = Kicks {
-            kickers: Arc::clone(&kickers),
-            wake,
-        };
+        let ipi = Kicks(Arc::clone(&kickers));
         Self {
             perf: Perf::with_observer(config, Monotonic, observer),
             calls: Calls::new(vcpus, ipi),
@@ -122,8 +111,9 @@ impl<O: PerfObserver> PerfCore<O> {
         HostThread::new(&self.calls)
     }
 
-    /// On the thread of `vcpu`, which `guard` has bound: its source, online. `tsc_khz` is the rate of
-    /// the guest's TSC, by which cycles are modelled.
+    /// On the thread of `vcpu`, which `guard` has bound: its source, online until
+    /// [`VcpuPmuKvm::unplug`](crate::VcpuPmuKvm::unplug). `tsc_khz` is the rate of the guest's TSC, by
+    /// which cycles are modelled.
     ///
     /// # Errors
     /// [`PerfError::NoSuchVcpu`] if there is no vCPU of that number, [`PerfError::Attached`] while
@@ -166,20 +156,16 @@ fn counts_as_time(config: &EventConfig) -> bool {
 }
 
 /// Kicks vCPUs by their signal.
-struct Kicks<W> {
-    kickers: Kickers,
-    wake: W,
-}
+struct Kicks(Kickers);
 
-impl<W: Fn(VcpuId) + Send + Sync> Ipi for Kicks<W> {
+impl Ipi for Kicks {
     fn send(&self, target: VcpuId) {
-        let kicker = self.kickers.get(target.index());
+        let kicker = self.0.get(target.index());
         if let Some(kicker) = kicker.and_then(|kicker| lock(kicker).clone()) {
             // Refused only while the host's queue of signals is full: the call then waits for the
             // vCPU's next exit.
             let _ = kicker.kick();
         }
-        (self.wake)(target);
     }
 }
 

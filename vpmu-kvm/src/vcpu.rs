@@ -165,13 +165,6 @@ impl<S: VcpuSource, P: PmuObserver> VcpuPmuKvm<S, P> {
         &mut self.pmu
     }
 
-    /// Does what other threads want of this vCPU's source, while the vCPU stays out of its guest: for
-    /// a VMM whose thread waits there, before it does. Who wants something from here on kicks.
-    pub fn tend(&mut self) {
-        // What the source needs before an entry it will say again then.
-        let _ = self.pmu.source_mut().before_entry();
-    }
-
     /// Runs the guest until its next exit, PMIs and overflows included.
     ///
     /// Call [`KickGuard::clear`] and look at the VMM's own requests before each call. On the vCPU's

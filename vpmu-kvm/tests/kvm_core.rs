@@ -2,15 +2,17 @@
 //! The perf core beneath a real guest's PMU: events of the host share the vCPU with the guest's
 //! counters.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vcpu_call::VcpuId;
-use vpmu::context::{Attr, Event, HostThread, Open, Target};
+use vcpu_call::{Park, VcpuId};
+use vpmu::context::{Attr, Event, HostThread, Open, PerfObserver, Record, Step, Target};
 use vpmu::source::MAX_SLOTS;
-use vpmu::{CounterState, EventConfig, PmuModel};
+use vpmu::{
+    CounterId, CounterState, EventConfig, EventSelect, MsrId, MsrWrite, PmuModel, PmuObserver,
+};
 use vpmu_kvm::{Exit, Handled, PerfCore, VcpuPmuKvm, kick};
 
 mod real_mode;
@@ -169,18 +171,7 @@ fn events_that_wait_for_a_counter_take_turns_and_the_guests_counter_never_does()
 #[ignore = "needs KVM: cargo xtask test runs it in the lab"]
 fn a_vcpu_that_waits_outside_its_guest_answers() {
     let _watchdog = Watchdog::new();
-    let woken = Arc::new((Mutex::new(false), Condvar::new()));
-    let wake = {
-        let woken = Arc::clone(&woken);
-        move || {
-            *woken.0.lock().unwrap() = true;
-            woken.1.notify_all();
-        }
-    };
-    let core = PerfCore::with_wake(1, {
-        let wake = wake.clone();
-        move |_| wake()
-    });
+    let core = PerfCore::new(1);
     let done = AtomicBool::new(false);
     let (bound, ready) = mpsc::channel();
     thread::scope(|threads| {
@@ -191,23 +182,71 @@ fn a_vcpu_that_waits_outside_its_guest_answers() {
             let source = core.bind(VCPU, &guard, options.tsc_khz).unwrap();
             let mut pmu =
                 VcpuPmuKvm::with_source(guest.vm.clone(), &guard, &options, source).unwrap();
-            pmu.tend();
-            bound.send(()).unwrap();
+            bound.send(pmu.waker()).unwrap();
             while !done.load(Ordering::SeqCst) {
-                let (flag, changed) = &*woken;
-                let waited = changed.wait_while(flag.lock().unwrap(), |woken| !*woken);
-                *waited.unwrap() = false;
-                pmu.tend();
+                pmu.park();
             }
         });
+        let waker = ready.recv_timeout(LONG).unwrap();
         let _end = AtEnd(|| {
             done.store(true, Ordering::SeqCst);
-            wake();
+            waker.wake();
         });
-        ready.recv_timeout(LONG).unwrap();
         let me = core.host_thread();
         let mut host = Host { core: &core, me };
         let event = host.open();
         assert_eq!(host.count(&event), 0);
     });
+}
+
+/// How many events were opened.
+#[derive(Default)]
+struct Opened(AtomicUsize);
+
+impl PerfObserver for Opened {
+    fn record(&self, record: &Record) {
+        if record.step == Step::Open {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What is not counted.
+#[derive(Default)]
+struct Warned(Vec<EventSelect>);
+
+impl PmuObserver for Warned {
+    fn not_counted(&mut self, _counter: CounterId, select: EventSelect) {
+        self.0.push(select);
+    }
+}
+
+#[test]
+#[ignore = "needs KVM: cargo xtask test runs it in the lab"]
+fn core_and_registers_are_watched() {
+    let _watchdog = Watchdog::new();
+    let core = PerfCore::with_observer(1, Opened::default());
+    let mut guest = with_pmu(SPIN, Some(MODEL));
+    let options = guest.options(MODEL);
+    let guard = kick::bind(&mut guest.vcpu).unwrap();
+    let source = core.bind(VCPU, &guard, options.tsc_khz).unwrap();
+    let mut pmu = VcpuPmuKvm::with_source_and_observer(
+        guest.vm.clone(),
+        &guard,
+        &options,
+        source,
+        Warned::default(),
+    )
+    .unwrap();
+    let cycles = EventConfig::everywhere(vpmu::Event::CoreCycles);
+    let open = Open::new(Attr::counting(cycles), Target::Vcpu(VCPU));
+    let me = pmu.registers().source_mut();
+    let _event = core.perf().open(&open, me).unwrap();
+    assert_eq!(core.perf().observer().0.load(Ordering::Relaxed), 1);
+
+    // Instructions, which no clock counts.
+    let written = pmu.registers().write_msr(MsrId(0x186), 0x43_00c0);
+    assert_eq!(written, MsrWrite::Done);
+    let warned = &pmu.registers().observer().0;
+    assert_eq!(warned[..], [EventSelect(0x43_00c0)]);
 }

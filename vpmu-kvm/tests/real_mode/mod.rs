@@ -37,10 +37,24 @@ impl GuestMemory for Ram {
 }
 
 impl Ram {
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
+        self.0.write_slice(bytes, GuestAddress(at)).unwrap();
+    }
+
     /// Has exceptions and interrupts of this vector handled at `handler`.
     pub(crate) fn set_vector(&self, vector: u64, handler: u32) {
         let entry = GuestAddress(vector * 4);
         self.0.write_obj(handler, entry).unwrap();
+    }
+}
+
+/// The registers with which its code begins.
+pub(crate) fn entry() -> kvm_regs {
+    kvm_regs {
+        rip: CODE,
+        rsp: 0x8000,
+        rflags: 2,
+        ..Default::default()
     }
 }
 
@@ -78,13 +92,7 @@ pub(crate) fn with_pmu(code: &[u8], model: Option<PmuModel>) -> Guest {
         sregs.apic_base = APIC_BASE;
     }
     vcpu.set_sregs(&sregs).unwrap();
-    let regs = kvm_regs {
-        rip: CODE,
-        rsp: 0x8000,
-        rflags: 2,
-        ..Default::default()
-    };
-    vcpu.set_regs(&regs).unwrap();
+    vcpu.set_regs(&entry()).unwrap();
     kick::install().unwrap();
     Guest {
         vcpu,

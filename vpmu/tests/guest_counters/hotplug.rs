@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A vCPU goes and comes back (I10).
 
-use vpmu::NotCounted;
-use vpmu::context::{PerfConfig, State};
+use vcpu_call::{Calls, VcpuId};
+use vpmu::context::{Open, Perf, PerfConfig, State, Target, VcpuThread};
 use vpmu::source::script::ScriptSource;
+use vpmu::{Nanos, NotCounted};
 
 use crate::checks::*;
 use crate::rig::*;
@@ -85,4 +86,24 @@ fn counters_of_the_same_number_on_two_vcpus_are_two() {
     rig.offline(1).unwrap();
     rig.audit();
     assert_eq!((rig.cpu(0).take(0), rig.cpu(1).take(0)), (1, 0));
+}
+
+#[test]
+fn i10_going_twice_is_going_once_and_coming_too() {
+    let calls = Calls::new(1, |_: VcpuId| ());
+    let perf = Perf::new(PerfConfig::new(1), || Nanos(0));
+    let cpu = perf.cpu(V0, ScriptSource::new()).unwrap();
+    let mut vcpu = VcpuThread::new(cpu, calls.vcpu(V0).unwrap());
+    assert_eq!(vcpu.offline(), Ok(()), "it never came");
+    let open = Open::new(pinned(), Target::Vcpu(V0));
+    for _ in 0..2 {
+        assert!(perf.open(&open, &mut vcpu).is_err());
+        vcpu.online().unwrap();
+        let event = perf.open(&open, &mut vcpu).unwrap();
+        vcpu.online().unwrap();
+        assert_eq!(perf.status(&event).unwrap().state, State::Active(V0));
+        vcpu.offline().unwrap();
+        assert_eq!(vcpu.offline(), Ok(()));
+        assert_eq!(perf.status(&event).unwrap().state, State::Exit);
+    }
 }
