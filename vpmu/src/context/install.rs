@@ -161,6 +161,22 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
     /// looked for until the event was installed, as [`Step::Round`] tells it. A vCPU stays where it
     /// is and takes one.
     ///
+    /// ```
+    /// use vcpu_call::{Calls, VcpuId};
+    /// use vpmu::context::{Attr, HostThread, Open, Perf, PerfConfig, Target};
+    /// use vpmu::{Event, EventConfig, Nanos};
+    ///
+    /// let calls = Calls::new(1, |_: VcpuId| ());
+    /// let perf = Perf::new(PerfConfig::new(1), || Nanos(0));
+    /// let task = perf.create_task(VcpuId(0))?;
+    /// let attr = Attr::counting(EventConfig::everywhere(Event::CoreCycles));
+    /// let open = Open::new(attr, Target::Task(&task));
+    /// let (event, rounds) = perf.open_counting_rounds(&open, &mut HostThread::new(&calls))?;
+    /// assert_eq!(rounds, 1, "the task runs nowhere, and stays there");
+    /// # let _ = event;
+    /// # Ok::<(), vpmu::context::PerfError>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_counting_rounds(
