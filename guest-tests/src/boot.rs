@@ -4,16 +4,15 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
-use vmm::{Exit, ExitReason, VmBuilder, VmError};
+use vmm::{Exit, ExitReason, RunReport, RunningVm, VmBuilder, VmError};
 
+use crate::desk::{self, Desk, clerk};
 use crate::judge::Ending;
 use crate::mover::{Mover, Moves};
 use crate::plan::Boot;
-
-/// The machine every test kernel is written for.
-const VCPUS: u32 = 2;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -24,30 +23,62 @@ pub struct Run {
     pub ending: Ending,
     /// What came of moving its threads, if they were to be moved.
     pub moves: Option<Moves>,
+    /// What the desk's clerk noted.
+    pub notes: Vec<String>,
 }
 
-/// Boots `kernel` as `boot` says, on a machine with two vCPUs, and waits for its end, at most for
-/// `limit`.
+/// Boots `kernel` as `boot` says, and waits for its end, at most for `limit`. What the desk does at
+/// random, it does by `seed`.
 ///
 /// # Errors
 ///
 /// The machine could not be built or ended.
-pub fn boot(kernel: &Path, boot: &Boot, limit: Duration) -> Result<Run, VmError> {
+pub fn boot(kernel: &Path, boot: &Boot, limit: Duration, seed: u64) -> Result<Run, VmError> {
     let serial = Capture::default();
-    let vm = VmBuilder::new()
-        .vcpus(VCPUS)
+    let builder = VmBuilder::new()
+        .vcpus(boot.vcpus)
+        .max_vcpus(boot.max_vcpus)
         .pmu(Some(boot.model))
         .kernel_file(kernel)
         .cmdline(format!("model={}", boot.model))
-        .serial(Box::new(serial.clone()))
-        .build()?;
+        .serial(Box::new(serial.clone()));
+    let (builder, desk) = if boot.desk {
+        let (desk, device) = desk::open();
+        (builder.device(desk::PORTS, Box::new(device)), Some(desk))
+    } else {
+        (builder, None)
+    };
+    let vm = builder.build()?;
     let mover = boot.moved.then(Mover::start);
-    let report = vm.start().and_then(|running| running.wait(Some(limit)));
+    let done = vm.start().and_then(|running| match desk {
+        Some(desk) => wait_at(&desk, running, limit, seed),
+        None => Ok((running.wait(Some(limit))?, Vec::new())),
+    });
     let moves = mover.map(Mover::stop);
+    let (report, notes) = done?;
     Ok(Run {
         output: serial.text(),
-        ending: ending(&report?.exit),
+        ending: ending(&report.exit),
         moves,
+        notes,
+    })
+}
+
+/// Waits for the end of a run with a desk: what came of it, and the clerk's notes.
+fn wait_at(
+    desk: &Desk,
+    running: RunningVm,
+    limit: Duration,
+    seed: u64,
+) -> Result<(RunReport, Vec<String>), VmError> {
+    let host = running.handle();
+    thread::scope(|threads| {
+        let clerk = threads.spawn(|| clerk::serve(desk, &host, seed));
+        let report = running.wait(Some(limit));
+        desk.close();
+        let notes = clerk.join();
+        let notes = notes.unwrap_or_else(|_| vec!["the desk's clerk panicked".to_owned()]);
+        Ok((report?, notes))
     })
 }
 

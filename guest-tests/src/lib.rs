@@ -2,10 +2,11 @@
 //! Boots the guest test kernels on real KVM and judges their TAP output.
 //!
 //! [`plan`] says on which machines a kernel runs, [`boot`] runs it there through the `vmm` library,
-//! [`mover`] moving its threads if need be, [`tap`] reads what it printed, [`mod@judge`] says what of
-//! that passed.
+//! [`mover`] moving its threads if need be and [`desk`] doing for it what takes a host, [`tap`] reads
+//! what it printed, [`mod@judge`] says what of that passed.
 
 pub mod boot;
+pub mod desk;
 pub mod judge;
 pub mod mover;
 pub mod plan;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Boots guest test kernels one after the other and prints how each of their points went.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +38,11 @@ struct Args {
     /// How long one run of a kernel may take; some kernels get more.
     #[arg(long, value_name = "SECONDS", default_value = "90")]
     deadline: NonZero<u32>,
+
+    /// Seed of what is random on the host's side; it is printed with what was done. Without one,
+    /// another for each run.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 
     /// Shows all that the kernels print.
     #[arg(long, short)]
@@ -92,8 +98,12 @@ fn run_one(kernel: &Path, boot: &Boot, args: &Args) -> Verdict {
     let name = &boot.label;
     let limit = boot.limit(Duration::from_secs(args.deadline.get().into()));
     let start = Instant::now();
-    let (output, ending, verdict) = match boot::boot(kernel, boot, limit) {
+    let seed = args.seed.unwrap_or_else(random_seed);
+    let (output, ending, verdict) = match boot::boot(kernel, boot, limit, seed) {
         Ok(run) => {
+            for note in &run.notes {
+                println!("{name}: {note}");
+            }
             let mut verdict = judge(&Transcript::parse(&run.output), &run.ending);
             match run.moves {
                 None => {}
@@ -130,6 +140,11 @@ fn run_one(kernel: &Path, boot: &Boot, args: &Args) -> Verdict {
         }
     }
     verdict
+}
+
+/// Different from run to run.
+fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// A kernel is called like its file.

@@ -11,6 +11,18 @@ const EVERY_MODEL: &str = "registers";
 /// The kernel that reads counters while its threads are moved about, 20,000 times in each way.
 const MOVED: &str = "monotonic";
 
+/// How many vCPUs most kernels find.
+const VCPUS: u32 = 2;
+
+/// The kernels that ask things of the host at the desk, with the vCPUs that they are booted with and
+/// may have at most.
+const AT_THE_DESK: [(&str, u32, u32); 4] = [
+    ("hotplug", 2, 4),
+    ("hotplug-race", 2, 4),
+    ("hotplug-stubborn", 2, 4),
+    ("pause", 4, 4),
+];
+
 /// One boot of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
@@ -22,9 +34,27 @@ pub struct Boot {
     pub moved: bool,
     /// How many times the usual time the run may take.
     pub patience: u32,
+    /// vCPUs at the start.
+    pub vcpus: u32,
+    /// vCPUs at most.
+    pub max_vcpus: u32,
+    /// Whether there is a [`desk`](crate::desk).
+    pub desk: bool,
 }
 
 impl Boot {
+    fn usual(label: String, model: PmuModel) -> Self {
+        Self {
+            label,
+            model,
+            moved: false,
+            patience: 1,
+            vcpus: VCPUS,
+            max_vcpus: VCPUS,
+            desk: false,
+        }
+    }
+
     /// How long the run may take where a usual one may take `usual`.
     #[must_use]
     pub fn limit(&self, usual: Duration) -> Duration {
@@ -52,19 +82,30 @@ pub fn boots(kernel: &str, models: &[PmuModel]) -> Vec<Boot> {
         return models
             .iter()
             .map(|&model| Boot {
-                label: format!("{kernel}[{model}]"),
-                model,
-                moved: false,
                 patience: 2,
+                ..Boot::usual(format!("{kernel}[{model}]"), model)
             })
             .collect();
     }
-    let moved = kernel == MOVED;
-    vec![Boot {
-        label: kernel.to_owned(),
-        model: first_slice(),
-        moved,
-        patience: if moved { 4 } else { 1 },
+    let usual = Boot::usual(kernel.to_owned(), first_slice());
+    if kernel == MOVED {
+        return vec![Boot {
+            moved: true,
+            patience: 4,
+            ..usual
+        }];
+    }
+    let at_the_desk = AT_THE_DESK.iter().find(|(name, ..)| *name == kernel);
+    vec![match at_the_desk {
+        None => usual,
+        Some(&(_, vcpus, max_vcpus)) => Boot {
+            vcpus,
+            max_vcpus,
+            desk: true,
+            // Each step is a conversation between threads, which a busy host draws out.
+            patience: 4,
+            ..usual
+        },
     }]
 }
 
@@ -100,6 +141,17 @@ mod tests {
             assert_eq!(boots[0].label, kernel);
             assert_eq!(boots[0].moved, kernel == "monotonic");
         }
+    }
+
+    #[test]
+    fn the_kernels_at_the_desk_have_more_vcpus() {
+        let sizes = |kernel: &str| {
+            let boot = &boots(kernel, PmuModel::ALL)[0];
+            (boot.vcpus, boot.max_vcpus, boot.desk)
+        };
+        assert_eq!(sizes("counting"), (2, 2, false));
+        assert_eq!(sizes("hotplug"), (2, 4, true));
+        assert_eq!(sizes("pause"), (4, 4, true));
     }
 
     #[test]

@@ -23,11 +23,18 @@ use crate::workspace;
 const DEADLINE_PER_RUN: Duration = Duration::from_secs(120);
 
 /// The kernels that may take longer, and than how many usual runs: one is booted with every PMU
-/// model, the other reads a counter tens of thousands of times.
-const LONG: [(&str, u32); 2] = [("registers", 16), ("monotonic", 4)];
+/// model, one reads a counter tens of thousands of times, the others talk to the host all the time.
+const LONG: [(&str, u32); 6] = [
+    ("registers", 16),
+    ("monotonic", 4),
+    ("hotplug", 4),
+    ("hotplug-race", 4),
+    ("hotplug-stubborn", 4),
+    ("pause", 4),
+];
 
-/// The kernel that is shown to people instead of being judged.
-const SAMPLE: &str = "sample";
+/// The kernels that are shown to people instead of being judged.
+const FOR_PEOPLE: [&str; 2] = ["sample", "playground"];
 
 /// What the names of kernels begin with that other tests use; some fail or hang on purpose.
 const AUXILIARY: &str = "aux-";
@@ -96,7 +103,9 @@ pub(crate) fn run(args: &GuestArgs) -> Result<u8> {
 /// Builds the kernels and finds those named, or all tests among them.
 pub(crate) fn test_kernels(names: &[String]) -> Result<Vec<PathBuf>> {
     let mut kernels = kernels::build(&workspace::root())?;
-    kernels.retain(|kernel| kernel.name != SAMPLE && !kernel.name.starts_with(AUXILIARY));
+    kernels.retain(|kernel| {
+        !FOR_PEOPLE.contains(&&*kernel.name) && !kernel.name.starts_with(AUXILIARY)
+    });
     if names.is_empty() {
         return Ok(kernels.into_iter().map(|kernel| kernel.path).collect());
     }

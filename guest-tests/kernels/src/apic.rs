@@ -34,12 +34,35 @@ const ICR_ASSERT: u64 = 1 << 14;
 const ICR_INIT: u64 = 5 << 8;
 const ICR_STARTUP: u64 = 6 << 8;
 
+static FOUND_BASE: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; MAX_CPUS]);
+static FOUND_LVTPC: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; MAX_CPUS]);
+
+/// A local APIC as this runtime found it at the CPU's last start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// IA32_APIC_BASE.
+    pub base: u64,
+    /// [`LVTPC`].
+    pub lvtpc: u64,
+}
+
+/// This CPU's local APIC as it was found.
+#[must_use]
+pub fn found() -> Found {
+    Found {
+        base: FOUND_BASE.load(Ordering::Relaxed),
+        lvtpc: FOUND_LVTPC.load(Ordering::Relaxed),
+    }
+}
+
 /// Switches this CPU's APIC to x2APIC mode, on, with nothing but IPIs coming in.
 pub(crate) fn enable() {
     assert!(cpu::cpuid(1, 0).ecx & 1 << 21 != 0, "CPUID has no x2APIC");
     let base = read(APIC_BASE);
     write(APIC_BASE, base | APIC_BASE_ENABLE);
     write(APIC_BASE, base | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+    FOUND_BASE.store(base, Ordering::Relaxed);
+    FOUND_LVTPC.store(read(LVTPC), Ordering::Relaxed);
     mask_sources();
     write(SPURIOUS, 0x100 | u64::from(vector::SPURIOUS));
 }

@@ -31,7 +31,6 @@ pub enum Outcome {
     Present,
     NotPresent,
     AllPresent,
-    Busy,
     Paused,
     NotHonoured,
     Refused,
@@ -40,7 +39,7 @@ pub enum Outcome {
     Fault,
 }
 
-const OUTCOMES: [Outcome; 14] = [
+const OUTCOMES: [Outcome; 13] = [
     Outcome::Done,
     Outcome::Unknown,
     Outcome::NoSuchVcpu,
@@ -48,7 +47,6 @@ const OUTCOMES: [Outcome; 14] = [
     Outcome::Present,
     Outcome::NotPresent,
     Outcome::AllPresent,
-    Outcome::Busy,
     Outcome::Paused,
     Outcome::NotHonoured,
     Outcome::Refused,

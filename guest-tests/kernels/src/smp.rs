@@ -107,12 +107,8 @@ pub fn start_cpu(cpu: usize) -> Outcome {
     if cpu >= MAX_CPUS {
         fail!("CPU {cpu} is more than this runtime has room for");
     }
-    let desk = &DESKS[cpu];
-    desk.wish.store(STAY, Ordering::Relaxed);
-    desk.state.store(IDLE, Ordering::Release);
-    // A virtual CPU needs no time between INIT and the start-up IPI. The manual asks for two of
-    // these, in case the first was missed.
-    send_start(cpu);
+    begin_start(cpu);
+    // The manual asks for two start-up IPIs, in case the first was missed.
     if time::wait_ms(200, || is_online(cpu)) {
         return Ok(());
     }
@@ -121,6 +117,15 @@ pub fn start_cpu(cpu: usize) -> Outcome {
         return Ok(());
     }
     fail!("CPU {cpu} did not start within 10 s of INIT and start-up IPIs")
+}
+
+/// Starts a CPU that is not online, and does not wait until it is.
+pub fn begin_start(cpu: usize) {
+    let desk = &DESKS[cpu];
+    desk.wish.store(STAY, Ordering::Relaxed);
+    desk.state.store(IDLE, Ordering::Release);
+    // A virtual CPU needs no time between INIT and the start-up IPI.
+    send_start(cpu);
 }
 
 /// Sends INIT and a start-up IPI to a CPU, whatever it is doing and whether or not it is there, and

@@ -16,14 +16,13 @@ mod log;
 mod overflow;
 mod presence;
 mod rdpmc;
-mod reset;
 mod selects;
 mod values;
 
 use rt::model::{self, Model};
-use rt::smp;
 use rt::tap::{self, Outcome, Point};
 use rt::trap::{self, vector};
+use rt::{reset, smp};
 
 rt::kernel!(main);
 
@@ -67,7 +66,7 @@ const POINTS: &[(Of, &str, Test)] = &[
         identity::as_asked_for,
     ),
     (EVERY, "registers after reset, on each CPU", || {
-        smp::on_each(reset::values)
+        smp::on_each(reset::registers)
     }),
     (EVERY, "each CPU has the same model", identity::on_each_cpu),
     (
