@@ -51,6 +51,7 @@ impl Host for Moody {
             state: RunState::Running,
             uptime_ms: u64::MAX,
             pmu: None,
+            source: None,
             vcpus: (0..u32::from(self.mood >> 5)).map(line).collect(),
             events: 0,
         })
@@ -103,6 +104,9 @@ impl EventDesk for Moody {
     fn read(&self, event: u64) -> Result<EventRead, Refusal> {
         self.says(EventRead {
             event,
+            vcpu: 0,
+            name: "\u{0}".to_owned(),
+            source: String::new(),
             count: Some(u64::MAX),
             enabled_ns: Some(0),
             running_ns: None,

@@ -24,6 +24,8 @@ pub struct Events<C, O, F> {
     perf: Perf<C, O>,
     /// Makes a caller for the thread that asks.
     caller: F,
+    /// Where counts come from.
+    source: &'static str,
     table: Mutex<Table>,
 }
 
@@ -73,11 +75,13 @@ impl<C, O, F> Events<C, O, F> {
 
 impl<C: Clock, O: PerfObserver, F: Fn() -> K, K: Caller> Events<C, O, F> {
     /// No events yet. `caller` makes the caller that a thread has to be which asks `perf` for
-    /// something, such as [`PerfCore::host_thread`](vpmu_kvm::PerfCore::host_thread).
-    pub fn new(perf: Perf<C, O>, caller: F) -> Self {
+    /// something, such as [`PerfCore::host_thread`](vpmu_kvm::PerfCore::host_thread). `source` is told
+    /// with each count: where it comes from, and whether it is measured.
+    pub fn new(perf: Perf<C, O>, caller: F, source: &'static str) -> Self {
         Self {
             perf,
             caller,
+            source,
             table: Mutex::default(),
         }
     }
@@ -86,10 +90,10 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K, K: Caller> Events<C, O, F> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find(&self, event: u64) -> Result<Event, Refusal> {
+    fn find(&self, event: u64) -> Result<Entry, Refusal> {
         let table = self.table();
         let entry = table.open.get(&event).ok_or_else(|| unknown(event))?;
-        Ok(entry.event.clone())
+        Ok(entry.clone())
     }
 
     fn status(&self, event: &Event) -> Result<(EventNow, Status), Refusal> {
@@ -162,7 +166,7 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K + Send + Sync, K: Caller> EventDesk
     }
 
     fn change(&self, event: u64, change: Change) -> Result<EventState, Refusal> {
-        let handle = self.find(event)?;
+        let handle = self.find(event)?.event;
         let mut me = (self.caller)();
         let changed = match change {
             Change::Enable => self.perf.enable(&handle, &mut me),
@@ -176,12 +180,15 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K + Send + Sync, K: Caller> EventDesk
     }
 
     fn read(&self, event: u64) -> Result<EventRead, Refusal> {
-        let handle = self.find(event)?;
-        let reading = self.perf.read(&handle, &mut (self.caller)());
+        let entry = self.find(event)?;
+        let reading = self.perf.read(&entry.event, &mut (self.caller)());
         let reading = reading.map_err(refused)?;
-        let (state, status) = self.status(&handle)?;
+        let (state, status) = self.status(&entry.event)?;
         Ok(EventRead {
             event,
+            vcpu: entry.vcpu,
+            name: entry.name.to_owned(),
+            source: self.source.to_owned(),
             count: reading.map(|reading| reading.count),
             enabled_ns: reading.map(|reading| reading.time_enabled.0),
             running_ns: reading.map(|reading| reading.time_running.0),

@@ -12,6 +12,7 @@ use vpmu_kvm::Monotonic;
 use super::{
     CpuState, ErrorKind, EventDesk, Events, Host, Info, Refusal, RunState, Until, VcpuLine,
 };
+use crate::kvm::PMU_SOURCE;
 use crate::{HotplugError, Tracer, VmError, VmHandle};
 
 type Caller = Box<dyn Fn() -> HostThread + Send + Sync>;
@@ -43,7 +44,7 @@ impl VmHost {
                 Some(core) => core.host_thread(),
                 None => unreachable!("a VM keeps its perf core"),
             });
-            Events::new(perf, caller)
+            Events::new(perf, caller, PMU_SOURCE)
         });
         Self { vm, events }
     }
@@ -81,6 +82,7 @@ impl Host for VmHost {
             accel: info.accel.to_owned(),
             state: self.run_state(),
             uptime_ms: u64::try_from(info.uptime.as_millis()).unwrap_or(u64::MAX),
+            source: info.pmu.is_some().then(|| PMU_SOURCE.to_owned()),
             pmu: info.pmu,
             vcpus: info.vcpus.iter().map(line).collect(),
             events: 0,

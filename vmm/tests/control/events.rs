@@ -34,7 +34,7 @@ fn an_event_counts_from_the_moment_it_is_open() {
     rig.machine.core.count(1, 700);
     rig.machine.core.count(0, 9);
     let expected = json!({
-        "event": 1, "count": 700, "enabled_ns": 500, "running_ns": 500, "scaled": 700,
+        "event": 1, "vcpu": 1, "name": "cycles", "source": "script: as told", "count": 700, "enabled_ns": 500, "running_ns": 500, "scaled": 700,
         "state": "active", "overflows": 0, "left": null
     });
     assert_eq!(read(&mut client, 1), expected);

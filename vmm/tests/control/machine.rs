@@ -66,7 +66,11 @@ impl Machine {
             removal_asked: false,
         };
         Arc::new(Self {
-            events: Events::new(core.perf.clone(), Box::new(core.caller())),
+            events: Events::new(
+                core.perf.clone(),
+                Box::new(core.caller()),
+                "script: as told",
+            ),
             core,
             state: Mutex::new((RunState::Running, (0..4).map(line).collect())),
             changed: Condvar::new(),
@@ -127,6 +131,7 @@ impl Host for Machine {
             state: state.0,
             uptime_ms: 1234,
             pmu: Some("intel-v2".to_owned()),
+            source: Some("script: as told".to_owned()),
             vcpus: state.1.clone(),
             events: 0,
         })

@@ -48,7 +48,10 @@ pub(crate) fn an_event_on_an_added_vcpu_outlives_its_command_and_its_vcpu() {
     core.ticks.pass(2_000_000_000);
     core.count(2, 1_234_567);
     let counted = |state| {
-        format!("         1,234,567  event 1  # {state}, 2.000 s on a counter, 1,234 overflows\n")
+        format!(
+            "         1,234,567  cycles  # vCPU 2, event 1: {state}, 2.000 s on a counter, \
+             1,234 overflows\n                     # source: script: as told\n"
+        )
     };
     assert_eq!(session.done("events read 1"), counted("counting"));
     assert_eq!(

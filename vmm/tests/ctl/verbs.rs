@@ -56,7 +56,7 @@ pub(crate) fn info_shows_the_vm_and_every_vcpu() {
     let info = |state, pmu| {
         json!({
             "version": "0.1.0", "pid": 4711, "accel": "kvm", "state": state, "uptime_ms": 12_345,
-            "pmu": pmu, "events": 2, "new": "key",
+            "pmu": pmu, "source": "clock: modelled", "events": 2, "new": "key",
             "vcpus": [
                 vcpu(0, "running", false), vcpu(1, "stopping", true), vcpu(2, "offline", false)
             ]
@@ -72,6 +72,7 @@ pub(crate) fn info_shows_the_vm_and_every_vcpu() {
             "1 stopping, asked for back",
             "2 offline",
             "The VM is running for 12.345 s (accel kvm, PMU intel-v2, events open: 2)",
+            "Counts: clock: modelled",
             "Run by perfvisor 0.1.0, process 4711",
         ]
     );
@@ -219,33 +220,33 @@ pub(crate) fn a_count_is_read_like_one_of_perf_stat() {
     };
     assert_eq!(
         read(json!({
-            "event": 3, "count": 1_234_567, "enabled_ns": 2_000_000_000_u64,
+            "event": 3, "vcpu": 1, "name": "cycles", "source": "clock: modelled", "count": 1_234_567, "enabled_ns": 2_000_000_000_u64,
             "running_ns": 2_000_000_000_u64, "scaled": 1_234_567, "state": "active",
             "overflows": 0, "left": null
         })),
-        "         1,234,567  event 3  # counting, 2.000 s on a counter\n"
+        "         1,234,567  cycles  # vCPU 1, event 3: counting, 2.000 s on a counter\n                     # source: clock: modelled\n"
     );
     assert_eq!(
         read(json!({
-            "event": 3, "count": 1_000, "enabled_ns": 3_000_000_000_u64,
+            "event": 3, "vcpu": 1, "name": "cycles", "source": "clock: modelled", "count": 1_000, "enabled_ns": 3_000_000_000_u64,
             "running_ns": 2_000_000_000_u64, "scaled": 1_500, "state": "off", "overflows": 1_001,
             "left": 0
         })),
-        "             1,500  event 3  # disabled, 1,000 in 66.66% of 3.000 s, 1,001 overflows (0 left)\n"
+        "             1,500  cycles  # vCPU 1, event 3: disabled, 1,000 in 66.66% of 3.000 s, 1,001 overflows (0 left)\n                     # source: clock: modelled\n"
     );
     assert_eq!(
         read(json!({
-            "event": 3, "count": 0, "enabled_ns": 5_000_000, "running_ns": 0, "scaled": null,
+            "event": 3, "vcpu": 1, "name": "cycles", "source": "clock: modelled", "count": 0, "enabled_ns": 5_000_000, "running_ns": 0, "scaled": null,
             "state": "inactive", "overflows": 1, "left": null
         })),
-        "     <not counted>  event 3  # waiting for a counter, 0 in 0.00% of 0.005 s, 1 overflow\n"
+        "     <not counted>  cycles  # vCPU 1, event 3: waiting for a counter, 0 in 0.00% of 0.005 s, 1 overflow\n                     # source: clock: modelled\n"
     );
     assert_eq!(
         read(json!({
-            "event": 3, "count": null, "enabled_ns": null, "running_ns": null, "scaled": null,
+            "event": 3, "vcpu": 1, "name": "cycles", "source": "clock: modelled", "count": null, "enabled_ns": null, "running_ns": null, "scaled": null,
             "state": "error", "overflows": 0, "left": null
         })),
-        "     <not counted>  event 3  # in error: it is pinned and found no counter\n"
+        "     <not counted>  cycles  # vCPU 1, event 3: in error: it is pinned and found no counter\n                     # source: clock: modelled\n"
     );
 }
 

@@ -36,6 +36,9 @@ pub(super) fn info(info: &Info) -> String {
         info.pmu.as_deref().unwrap_or("none"),
         info.events,
     );
+    if let Some(source) = &info.source {
+        let _ = writeln!(text, "Counts: {source}");
+    }
     let _ = writeln!(
         text,
         "Run by perfvisor {}, process {}",
@@ -90,7 +93,9 @@ pub(super) fn read(read: &EventRead) -> String {
     let number = read.scaled.map(thousands);
     let number = number.as_deref().unwrap_or("<not counted>");
     let mut text = format!(
-        "{number:>18}  event {}  # {}",
+        "{number:>18}  {}  # vCPU {}, event {}: {}",
+        read.name,
+        read.vcpu,
         read.event,
         doing(read.state)
     );
@@ -116,7 +121,9 @@ pub(super) fn read(read: &EventRead) -> String {
     if let Some(left) = read.left {
         let _ = write!(text, " ({} left)", thousands(left));
     }
-    text + "\n"
+    // No number without what it is worth.
+    let _ = writeln!(text, "\n{:>22} source: {}", "#", read.source);
+    text
 }
 
 pub(super) fn list(list: &EventList) -> String {

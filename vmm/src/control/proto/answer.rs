@@ -145,6 +145,9 @@ pub struct Info {
     pub uptime_ms: u64,
     /// The model of the PMU that its guest found; none if it has none.
     pub pmu: Option<String>,
+    /// Where all counts come from, and whether they are measured; none if nothing counts.
+    #[serde(default)]
+    pub source: Option<String>,
     /// Every vCPU that there can be, in the order of their numbers.
     pub vcpus: Vec<VcpuLine>,
     /// How many events are open through control sockets.
@@ -220,6 +223,12 @@ pub struct EventState {
 pub struct EventRead {
     /// Its number.
     pub event: u64,
+    /// The vCPU that it is on.
+    pub vcpu: u32,
+    /// What it counts.
+    pub name: String,
+    /// Where the count comes from, and whether it is measured.
+    pub source: String,
     /// What it counted; none in the state `error`, as these all.
     pub count: Option<u64>,
     /// How long it wanted to count while its vCPU was online.
