@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::control::{ControlError, ControlServer, VmHost};
+use crate::control::{ControlError, ControlSocket, VmHost};
 use crate::{RunReport, TraceSummary, VmBuilder};
 use vpmu::{EventFilter, ModelError, PmuModel};
 
@@ -174,6 +174,11 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
             format!("Cannot wait for SIGINT and SIGTERM: {error}"),
         )
     })?;
+    // Before anything runs or is overwritten: the path may be another run's.
+    let control = match &args.control {
+        Some(path) => Some(ControlSocket::bind(path).map_err(|error| not_served(&error))?),
+        None => None,
+    };
     let output = sink.try_clone().map_err(output::to_failure)?;
     let builder = VmBuilder::new()
         .kernel_file(&args.kernel)
@@ -211,10 +216,10 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
         Stream::Stderr.say(warning);
     }
     let running = vm.start().map_err(|error| failed(&error))?;
-    let control = match &args.control {
-        Some(path) => {
+    let control = match control {
+        Some(socket) => {
             let host = Arc::new(VmHost::new(running.handle()));
-            let server = ControlServer::start(path, host);
+            let server = socket.serve(host);
             Some(server.map_err(|error| not_served(&error))?)
         }
         None => None,

@@ -32,6 +32,6 @@ pub use host::{Change, ClientId, EventDesk, Host};
 pub use limits::Limits;
 pub use lines::{Line, Lines};
 pub use proto::*;
-pub use server::ControlServer;
+pub use server::{ControlServer, ControlSocket};
 pub use session::Session;
 pub use vm::VmHost;

@@ -26,6 +26,72 @@ use super::{Answer, ClientId, ControlError, Done, ErrorKind, Host, Limits, Refus
 /// How long nobody is accepted after the host had no descriptor for one.
 const NO_ROOM: Duration = Duration::from_millis(100);
 
+/// A control socket that is made and not served yet: whoever connects waits. So a program that finds
+/// the path taken has not started anything.
+///
+/// Dropped, it is removed.
+#[derive(Debug)]
+pub struct ControlSocket(Socket);
+
+impl ControlSocket {
+    /// Makes the socket `path`.
+    ///
+    /// # Errors
+    /// As [`ControlServer::start`].
+    pub fn bind(path: impl AsRef<Path>) -> Result<Self, ControlError> {
+        Socket::bind(path.as_ref()).map(Self)
+    }
+
+    /// Serves `host` there, with the usual limits.
+    ///
+    /// # Errors
+    /// [`ControlError::Host`].
+    pub fn serve<H: Host>(self, host: Arc<H>) -> Result<ControlServer, ControlError> {
+        self.serve_with(host, Limits::default())
+    }
+
+    /// As [`serve`](Self::serve), with other limits.
+    ///
+    /// # Errors
+    /// [`ControlError::Host`].
+    pub fn serve_with<H: Host>(
+        self,
+        host: Arc<H>,
+        limits: Limits,
+    ) -> Result<ControlServer, ControlError> {
+        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+        let bell = EventFd::from_flags(flags);
+        let bell = Arc::new(bell.map_err(|errno| ControlError::Host(errno.into()))?);
+        let ending = Arc::new(AtomicBool::new(false));
+        let (news, received) = mpsc::channel();
+        let outbox = Outbox {
+            news,
+            bell: Arc::clone(&bell),
+        };
+        let server = Server {
+            socket: Some(self.0),
+            clients: BTreeMap::new(),
+            leaving: 0,
+            last: 0,
+            outbox,
+            received,
+            ending: Arc::clone(&ending),
+            host,
+            limits,
+            full_until: None,
+        };
+        let thread = thread::Builder::new()
+            .name("control".into())
+            .spawn(move || server.run())
+            .map_err(ControlError::Host)?;
+        Ok(ControlServer {
+            ending,
+            bell,
+            thread: Some(thread),
+        })
+    }
+}
+
 /// A control socket that is served until this is dropped. `docs/control.md` is its protocol.
 ///
 /// ```
@@ -88,36 +154,7 @@ impl ControlServer {
         host: Arc<H>,
         limits: Limits,
     ) -> Result<Self, ControlError> {
-        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
-        let bell = EventFd::from_flags(flags);
-        let bell = Arc::new(bell.map_err(|errno| ControlError::Host(errno.into()))?);
-        let ending = Arc::new(AtomicBool::new(false));
-        let (news, received) = mpsc::channel();
-        let outbox = Outbox {
-            news,
-            bell: Arc::clone(&bell),
-        };
-        let server = Server {
-            socket: Some(Socket::bind(path.as_ref())?),
-            clients: BTreeMap::new(),
-            leaving: 0,
-            last: 0,
-            outbox,
-            received,
-            ending: Arc::clone(&ending),
-            host,
-            limits,
-            full_until: None,
-        };
-        let thread = thread::Builder::new()
-            .name("control".into())
-            .spawn(move || server.run())
-            .map_err(ControlError::Host)?;
-        Ok(Self {
-            ending,
-            bell,
-            thread: Some(thread),
-        })
+        ControlSocket::bind(path)?.serve_with(host, limits)
     }
 
     /// Ends the server, as dropping it does. The socket is removed at once, if it is still its own;
