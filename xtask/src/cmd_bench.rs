@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! `cargo xtask bench`: what the perf core and the PMU cost, each figure beside a peer.
+//! `cargo xtask bench`: what the perf core, the PMU and requests to a VM cost, each figure beside a
+//! peer.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ use crate::host_kvm::{OnArgs, Place};
 use crate::job::{Arg, Around, Input, Stream};
 use crate::machine::Machine;
 
-/// Measure what the perf core costs beside Linux's, and what the PMU costs a guest.
+/// Measure what the perf core costs beside Linux's, and what a PMU, hotplug, control requests and a
+/// trace cost a VM.
 ///
 /// The perf core is measured on this very host and needs no KVM. Guests are measured on a real
 /// KVM; in the lab everything is emulated, so that only their ratios mean anything there.
@@ -27,8 +29,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum, value_name = "HALF")]
     only: Option<Half>,
 
-    /// Prints a JSON array of entries with name, value, unit, peer, ratio, against and kind; those
-    /// of the perf core also have limit and within.
+    /// Prints a JSON array of entries with name, value, unit, peer, ratio, against and kind; some also
+    /// have limit and within.
     #[arg(long)]
     json: bool,
 
@@ -46,7 +48,7 @@ pub(crate) struct BenchArgs {
 enum Half {
     /// The perf core and the registers that stand on it, on this host.
     Core,
-    /// The PMU, in guests.
+    /// The PMU, in guests, and what is asked of a VM that runs.
     Pmu,
 }
 

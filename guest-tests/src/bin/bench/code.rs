@@ -6,6 +6,25 @@ use std::arch::global_asm;
 /// The port whose OUT ends a loop.
 pub(crate) const DONE: u16 = 0x10;
 
+/// The machine code between the symbol `$symbol` and the one that ends it.
+macro_rules! guest_bytes {
+    ($name:ident, $symbol:literal) => {
+        /// Its machine code.
+        pub(crate) fn $name() -> &'static [u8] {
+            unsafe extern "C" {
+                #[link_name = $symbol]
+                static START: u8;
+                #[link_name = concat!($symbol, "_end")]
+                static END: u8;
+            }
+            let (start, end) = (&raw const START, &raw const END);
+            // SAFETY: the two symbols enclose read-only bytes of this program.
+            unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
+        }
+    };
+}
+pub(crate) use guest_bytes;
+
 /// A loop of RBX turns around `$body`, as bytes to be copied into a guest.
 macro_rules! guest_loop {
     ($name:ident, $symbol:literal, $($body:literal),+) => {
@@ -25,18 +44,7 @@ macro_rules! guest_loop {
             ".popsection",
         );
 
-        /// The loop's machine code.
-        pub(crate) fn $name() -> &'static [u8] {
-            unsafe extern "C" {
-                #[link_name = $symbol]
-                static START: u8;
-                #[link_name = concat!($symbol, "_end")]
-                static END: u8;
-            }
-            let (start, end) = (&raw const START, &raw const END);
-            // SAFETY: the two symbols enclose read-only bytes of this program.
-            unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
-        }
+        guest_bytes!($name, $symbol);
     };
 }
 
@@ -63,3 +71,5 @@ guest_loop!(
     "jnz 4b",
     "out 0x80, al"
 );
+// Its turns do not end: RBX is 0 again after 2^64. It counts, so that others see that it is there.
+guest_loop!(spin, "bench_spin", "inc dword ptr [rcx]");

@@ -2,6 +2,7 @@
 //! A guest of one loop on raw KVM, with a PMU, with bare MSR exits, or with neither.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +18,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap};
 use vpmu::PmuModel;
 use vpmu::msr::{IA32_PERFEVTSEL0, IA32_PMC0};
 use vpmu_kvm::{
-    CoreSource, Exit, GuestMemory, PerfCore, PmuOptions, VcpuPmuKvm, cpuid, kick, kick::KickGuard,
+    CoreSource, Exit, GuestMemory, PerfCore, PmuOptions, VcpuPmuKvm, cpuid, kick,
+    kick::{KickGuard, Kicker},
     prepare_vm, run_plain,
 };
 
@@ -31,6 +33,8 @@ const GDT: u64 = 0x4000;
 const IDT: u64 = 0x5000;
 const CODE: u64 = 0x8000;
 const HANDLER: u64 = 0xa000;
+/// What [`Guest::spin`] counts at.
+const COUNT: u32 = 0xc000;
 const STACK: u64 = 0xf000;
 const KERNEL_CS: u16 = 8;
 
@@ -72,6 +76,17 @@ pub(crate) struct Guest {
     vcpu: VcpuFd,
     _vm: Arc<VmFd>,
     memory: Ram,
+}
+
+/// How far a spinning guest has got.
+pub(crate) struct Progress(GuestMemoryMmap);
+
+impl Progress {
+    /// A number that changes all the time while it is in the guest.
+    pub(crate) fn now(&self) -> Result<u32> {
+        let count = GuestAddress(COUNT.into());
+        Ok(self.0.load(count, Ordering::Relaxed)?)
+    }
 }
 
 struct Ram(GuestMemoryMmap);
@@ -149,6 +164,30 @@ impl Guest {
     /// Runs a loop on IA32_PMC0's number and says how long it took.
     pub(crate) fn time(&mut self, loop_code: &[u8], turns: u64) -> Result<Duration> {
         self.run(loop_code, turns, IA32_PMC0.0, 0)
+    }
+
+    /// Makes it a guest that [`spin`](Self::spin)s; what its progress is seen by, and what ends a spin.
+    pub(crate) fn spinner(&self) -> Result<(Progress, Kicker)> {
+        let code = code::spin();
+        self.memory.0.write_slice(code, GuestAddress(CODE))?;
+        let regs = kvm_regs {
+            rip: CODE,
+            rcx: COUNT.into(),
+            rflags: 2,
+            ..Default::default()
+        };
+        self.vcpu.set_regs(&regs).context("KVM_SET_REGS")?;
+        let progress = Progress(self.memory.0.clone());
+        Ok((progress, self.guard.kicker()))
+    }
+
+    /// Runs the guest without a PMU until it is kicked; then goes on where it was.
+    pub(crate) fn spin(&mut self) -> Result<()> {
+        self.guard.clear();
+        match run_plain(&mut self.vcpu)? {
+            Exit::Kicked => Ok(()),
+            exit => bail!("The spinning guest ended in {exit:?}"),
+        }
     }
 
     fn run(&mut self, loop_code: &[u8], turns: u64, ecx: u32, eax: u64) -> Result<Duration> {
