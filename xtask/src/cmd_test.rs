@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::checks::{self, Outcome};
+use crate::cmd_ctl_session;
 use crate::cmd_guest;
 use crate::cmd_mutants::{self, Kind};
 use crate::fuzz;
@@ -21,6 +22,9 @@ use crate::workspace;
 
 /// How often the guest kernels run at night.
 const NIGHTLY_REPEAT: NonZero<u32> = NonZero::new(5).unwrap();
+
+/// For a few commands to a guest.
+const CTL_SESSION_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Run everything: checks, native and model-checked tests, fuzzing, tests and guests on a real KVM,
 /// mutants.
@@ -69,6 +73,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
             Box::new(|| kvm_tests::run(place()).map(|()| Outcome::Passed)),
         ),
         ("guests", Box::new(|| guests(place(), args.nightly))),
+        ("ctl session", Box::new(|| ctl_session(place()))),
         ("mutants", Box::new(|| mutants(Kind::Native, place))),
     ];
     if args.nightly {
@@ -114,6 +119,12 @@ fn guests(place: Place, nightly: bool) -> Result<Outcome> {
         judgement.code,
         judgement.failed.join("\n")
     );
+    Ok(Outcome::Passed)
+}
+
+fn ctl_session(place: Place) -> Result<Outcome> {
+    let code = cmd_ctl_session::session(place, CTL_SESSION_DEADLINE, false)?;
+    ensure!(code == 0, "the session ended with {code}");
     Ok(Outcome::Passed)
 }
 

@@ -9,6 +9,7 @@ mod cache;
 mod checks;
 mod child;
 mod cmd_bench;
+mod cmd_ctl_session;
 mod cmd_fuzz;
 mod cmd_guest;
 mod cmd_lab;
@@ -59,6 +60,7 @@ enum Task {
     Test(cmd_test::TestArgs),
     Guest(cmd_guest::GuestArgs),
     Lab(cmd_lab::LabArgs),
+    CtlSession(cmd_ctl_session::CtlSessionArgs),
     Mutants(cmd_mutants::MutantsArgs),
     Bench(cmd_bench::BenchArgs),
     Fuzz(cmd_fuzz::FuzzArgs),
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Task::Test(args) => (cmd_test::run(&args), 1),
         Task::Guest(args) => (cmd_guest::run(&args), 1),
         Task::Lab(args) => (cmd_lab::run(&args), OUR_FAULT),
+        Task::CtlSession(args) => (cmd_ctl_session::run(&args), OUR_FAULT),
         Task::Mutants(args) => (cmd_mutants::run(&args), 1),
         Task::Bench(args) => (cmd_bench::run(&args), 1),
         Task::Fuzz(args) => (cmd_fuzz::run(&args), 1),
