@@ -77,6 +77,43 @@ pub(crate) fn start_aps(ap_code: &[u8]) -> Vec<u8> {
     code
 }
 
+/// A guest with room for more vCPUs: vCPU 0 looks at the hotplug controller (`docs/hotplug.md`) for
+/// ever, starts the vCPUs that come, which spin, and gives back those that the host wants.
+///
+/// ```text
+///           mov word ptr [0x8000], 0xfeeb       the others start there, in real mode, with `jmp .`
+/// again:    mov edx, 0xcda                      command
+///           in al, dx
+///           cmp al, 0xff                        no event
+///           je again
+///           mov al, 2                           NEXT
+///           out dx, al
+///           mov dl, 0xd9                        status
+///           in al, dx
+///           test al, 2                          ADDED
+///           jz removal
+///           mov al, 2                           heard
+///           out dx, al
+///           mov dl, 0xd8                        selector: which one
+///           in al, dx
+///           shl eax, 24
+///           mov [0xfee00310], eax               the IPIs are for that one
+///           mov dword ptr [0xfee00300], 0x4500  INIT
+///           mov dword ptr [0xfee00300], 0x4608  start-up
+///           jmp again
+/// removal:  mov dl, 0xda                        command
+///           mov al, 1                           EJECT
+///           out dx, al
+///           jmp again
+/// ```
+pub(crate) const HOTPLUG: &[u8] = &[
+    0x66, 0xc7, 0x05, 0, 0x80, 0, 0, 0xeb, 0xfe, 0xba, 0xda, 0x0c, 0, 0, 0xec, 0x3c, 0xff, 0x74,
+    0xf6, 0xb0, 2, 0xee, 0xb2, 0xd9, 0xec, 0xa8, 2, 0x74, 0x24, 0xb0, 2, 0xee, 0xb2, 0xd8, 0xec,
+    0xc1, 0xe0, 24, 0xa3, 0x10, 0x03, 0xe0, 0xfe, 0xc7, 0x05, 0, 0x03, 0xe0, 0xfe, 0, 0x45, 0, 0,
+    0xc7, 0x05, 0, 0x03, 0xe0, 0xfe, 0x08, 0x46, 0, 0, 0xeb, 0xc8, 0xb2, 0xda, 0xb0, 1, 0xee, 0xeb,
+    0xc1,
+];
+
 /// An ELF kernel with a PVH note and one segment at [`ENTRY`].
 pub(crate) fn elf(code: &[u8]) -> Vec<u8> {
     const CODE_AT: u64 = 0x100;

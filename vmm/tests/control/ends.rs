@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The server's end, whatever its clients are at.
 
-use std::io::Write;
-use std::os::unix::net::UnixListener;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmm::control::{ControlError, ControlServer, Limits};
+use vmm::control::{ControlError, ControlServer, ControlSocket, Limits};
 
 use crate::machine::Machine;
 use crate::rig::{Rig, kind};
@@ -19,6 +19,25 @@ fn the_socket_goes_with_its_server() {
     rig.stop();
     assert!(!rig.path.exists());
     assert_eq!(client.answer(), None);
+}
+
+#[test]
+fn who_connects_before_there_is_a_vm_is_answered_once_there_is() {
+    let path = std::env::temp_dir().join(format!("perfvisor-early-{}", std::process::id()));
+    let socket = ControlSocket::bind(&path).unwrap();
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"{\"do\":\"info\"}\n").unwrap();
+    let second = ControlSocket::bind(&path).unwrap_err();
+    assert!(matches!(second, ControlError::InUse(_)), "{second}");
+    let server = socket.serve(Machine::new()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(client).read_line(&mut answer).unwrap();
+    assert!(answer.contains(r#""state":"running""#), "{answer}");
+    drop(server);
+    assert!(!path.exists());
+    // Without a VM it goes as well.
+    drop(ControlSocket::bind(&path).unwrap());
+    assert!(!path.exists());
 }
 
 #[test]
