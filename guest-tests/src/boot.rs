@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use vmm::{Exit, ExitReason, RunReport, RunningVm, VmBuilder, VmError};
 
-use crate::desk::{self, Desk, clerk};
+use crate::desk::{self, Desk, clerk, footprint};
 use crate::judge::Ending;
 use crate::mover::{Mover, Moves};
 use crate::plan::Boot;
@@ -43,6 +43,7 @@ pub fn boot(kernel: &Path, boot: &Boot, limit: Duration, seed: u64) -> Result<Ru
         .cmdline(format!("model={}", boot.model))
         .serial(Box::new(serial.clone()));
     let (builder, desk) = if boot.desk {
+        footprint::steady();
         let (desk, device) = desk::open();
         (builder.device(desk::PORTS, Box::new(device)), Some(desk))
     } else {

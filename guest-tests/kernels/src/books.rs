@@ -9,9 +9,10 @@
 //! The first thing that does not balance stays on record, and stops the counters. What may be: an
 //! overflow that is due when the counters are stopped does not happen, and counter 0 stays at its top.
 
+use core::iter;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::apic::{LVTPC, PmiDelivery};
+use crate::apic::{LVT_MASKED, LVTPC, PmiDelivery};
 use crate::msr::write;
 use crate::pmu::{self, COUNTER_MASK, counter, select};
 use crate::sync::PerCpu;
@@ -38,9 +39,12 @@ struct Books {
     seen: AtomicU64,
     /// The handler lets the counters go on.
     open: AtomicBool,
-    /// 0, or what does not balance, with two figures about it.
+    /// When the last PMI was over, in TSC ticks, and what it interrupted.
+    over_at: AtomicU64,
+    rip: AtomicU64,
+    /// 0, or what does not balance, with figures about it.
     fault: AtomicU64,
-    figures: [AtomicU64; 2],
+    figures: [AtomicU64; FIGURES],
 }
 
 static BOOKS: PerCpu<Books> = PerCpu(
@@ -54,42 +58,44 @@ static BOOKS: PerCpu<Books> = PerCpu(
             counted: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             open: AtomicBool::new(false),
+            over_at: AtomicU64::new(0),
+            rip: AtomicU64::new(0),
             fault: AtomicU64::new(0),
-            figures: [const { AtomicU64::new(0) }; 2],
+            figures: [const { AtomicU64::new(0) }; FIGURES],
         }
     }; MAX_CPUS],
 );
 
-/// What can be wrong, in words around the two figures.
-const FAULTS: [(&str, &str); 9] = [
-    ("PMIs on a CPU that asked for none", "LVTPC"),
-    ("the status in the PMI's handler", "instead of"),
-    (
-        "counter 0 in the PMI's handler",
-        "has not overflowed, period",
-    ),
-    ("at a PMI: periods and counter 0 make", "counter 1 has"),
-    ("counter 1 went back to", "from"),
-    ("RDPMC gives", "after RDMSR gave"),
-    ("counter 1 has", "in fewer TSC ticks"),
-    ("counter 0 overflowed without a PMI, at", "the status is"),
-    ("at the end: periods and counter 0 make", "counter 1 has"),
+/// How many figures there are about a fault, at most.
+const FIGURES: usize = 7;
+
+/// What can be wrong, and what the figures about it are.
+const FAULTS: [&str; 8] = [
+    "a PMI on a CPU that asked for none (LVTPC, vector)",
+    "a PMI without an overflow (status, counter 0, LVTPC, vector, TSC ticks since the last, RIP, \
+     RIP at the last)",
+    "at a PMI, periods and counter 0 make something else than counter 1",
+    "a counter went back (now, before)",
+    "RDPMC is below RDMSR before it (now, before)",
+    "more cycles than TSC ticks",
+    "counter 0 overflowed without a PMI (counter 0, status)",
+    "at the end, periods and counter 0 make something else than counter 1",
 ];
 const UNASKED: u64 = 1;
-const STATUS: u64 = 2;
-const NOT_WRAPPED: u64 = 3;
-const UNBALANCED_AT_PMI: u64 = 4;
-const WENT_BACK: u64 = 5;
-const RDPMC: u64 = 6;
-const TOO_MANY: u64 = 7;
-const LOST_PMI: u64 = 8;
-const UNBALANCED_AT_END: u64 = 9;
+const NO_OVERFLOW: u64 = 2;
+const UNBALANCED_AT_PMI: u64 = 3;
+const WENT_BACK: u64 = 4;
+const RDPMC: u64 = 5;
+const TOO_MANY: u64 = 6;
+const LOST_PMI: u64 = 7;
+const UNBALANCED_AT_END: u64 = 8;
 
 impl Books {
-    fn fail(&self, fault: u64, figures: [u64; 2]) {
+    fn fail<const N: usize>(&self, fault: u64, figures: [u64; N]) {
         self.open.store(false, Relaxed);
         if self.fault.load(Relaxed) == 0 {
-            for (to, from) in self.figures.iter().zip(figures) {
+            let padded = figures.into_iter().chain(iter::repeat(0));
+            for (to, from) in self.figures.iter().zip(padded) {
                 to.store(from, Relaxed);
             }
             self.fault.store(fault, Relaxed);
@@ -115,28 +121,34 @@ impl Books {
     }
 }
 
-fn on_pmi(_: &mut TrapFrame) -> Verdict {
+fn on_pmi(frame: &mut TrapFrame) -> Verdict {
     let books: &Books = &BOOKS;
     pmu::set_global(0);
-    let number = books.ever.fetch_add(1, Relaxed);
+    books.ever.fetch_add(1, Relaxed);
     let (period, lvtpc) = (books.period.load(Relaxed), books.lvtpc.load(Relaxed));
+    let (is, vector) = (msr::read(LVTPC), frame.vector);
     if period == 0 {
-        books.fail(UNASKED, [number + 1, msr::read(LVTPC)]);
+        books.fail(UNASKED, [is, vector]);
         return Verdict::Resume;
     }
     books.pmis.fetch_add(1, Relaxed);
     let (status, since) = (pmu::status(), counter(0));
-    if status != FIRST {
-        books.fail(STATUS, [status, FIRST]);
+    let has_overflowed = since < period.wrapping_neg() & COUNTER_MASK;
+    // Its delivery masked LVTPC.
+    if status != FIRST || !has_overflowed || is != lvtpc | LVT_MASKED {
+        let passed = time::tsc() - books.over_at.load(Relaxed);
+        let rips = [frame.rip, books.rip.load(Relaxed)];
+        let figures = [status, since, is, vector, passed, rips[0], rips[1]];
+        books.fail(NO_OVERFLOW, figures);
+    } else {
+        books.balance(period + since, UNBALANCED_AT_PMI);
     }
-    if since >= period.wrapping_neg() & COUNTER_MASK {
-        books.fail(NOT_WRAPPED, [since, period]);
-    }
-    books.balance(period + since, UNBALANCED_AT_PMI);
     books.counted.fetch_add(period + since, Relaxed);
     pmu::acknowledge(FIRST);
     pmu::set_period(0, period);
     write(LVTPC, lvtpc);
+    books.over_at.store(time::tsc(), Relaxed);
+    books.rip.store(frame.rip, Relaxed);
     if books.open.load(Relaxed) {
         pmu::set_global(BOTH);
     }
@@ -165,6 +177,7 @@ pub fn open(period: u64, how: PmiDelivery) {
     pmu::set_select(0, select::CYCLES_INT);
     pmu::set_select(1, select::CYCLES);
     books.opened_at.store(time::tsc(), Relaxed);
+    books.over_at.store(time::tsc(), Relaxed);
     books.open.store(true, Relaxed);
     pmu::set_global(BOTH);
 }
@@ -217,10 +230,10 @@ pub fn verdict(cpu: usize) -> Outcome {
     if fault == 0 {
         return Ok(());
     }
-    let (first, second) = FAULTS[crate::index(fault - 1)];
-    let [a, b] = [0, 1].map(|n: usize| books.figures[n].load(Relaxed));
+    let what = FAULTS[crate::index(fault - 1)];
+    let figures = books.figures.each_ref().map(|figure| figure.load(Relaxed));
     fail!(
-        "CPU {cpu}, after {} PMIs and {:#x} cycles: {first} {a:#x}, {second} {b:#x}",
+        "CPU {cpu}, after {} PMIs and {:#x} cycles: {what}: {figures:x?}",
         books.pmis.load(Relaxed),
         books.counted.load(Relaxed)
     );

@@ -20,6 +20,7 @@ pub(crate) fn all() -> Outcome {
     for cycle in 0..CYCLES {
         if cycle % 50 == 0 {
             diag!("{cycle} cycles; TSC ticks to go, to come, to count: {spent:?}");
+            host::grant(host::Wish::Footprint)?;
         }
         if cycle == FIRST {
             footprint::before()?;
