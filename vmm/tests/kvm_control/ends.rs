@@ -43,6 +43,24 @@ pub(crate) fn a_signal_answers_whoever_waits_and_removes_the_socket() {
     }
 }
 
+pub(crate) fn a_signal_before_the_guest_runs_ends_it_as_well() {
+    for (signal, status) in [(libc::SIGINT, 130), (libc::SIGTERM, 143)] {
+        let folder = Folder::new(HOTPLUG);
+        let mut run = folder.run();
+        // The socket is there before anything else of the VM.
+        let mut client = run.client();
+        run.signal(signal);
+        assert_eq!(client.answer(), None);
+        let ended = run.ended();
+        assert_eq!(
+            (ended.code, &*ended.stderr),
+            (Some(status), ""),
+            "{ended:?}"
+        );
+        assert!(!folder.path("socket").exists());
+    }
+}
+
 pub(crate) fn a_socket_in_use_is_left_to_its_vm() {
     let folder = Folder::new(HOTPLUG);
     let mut run = folder.run();

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     let trials = trials! {
         ends {
             a_signal_answers_whoever_waits_and_removes_the_socket,
+            a_signal_before_the_guest_runs_ends_it_as_well,
             a_socket_in_use_is_left_to_its_vm,
         }
         killed {
