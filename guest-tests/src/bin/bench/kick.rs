@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use kvm_ioctls::Kvm;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use vpmu_kvm::kick::Kicker;
 
 use crate::guest::{Guest, Kind, Progress};
@@ -19,8 +21,14 @@ const KICKS: u32 = 10;
 /// A guest that is not entered for so long never will be.
 const LOST: Duration = Duration::from_secs(60);
 
+/// The calling thread.
+const MYSELF: Pid = Pid::from_raw(0);
+
 /// A guest that does nothing but be kicked.
 pub(crate) struct Kicks {
+    /// Where the kicker runs meanwhile, and where it may at other times.
+    kicker_on: CpuSet,
+    anywhere: CpuSet,
     progress: Progress,
     kicker: Kicker,
     /// How often the guest is let go, and how often it has come out.
@@ -32,12 +40,15 @@ pub(crate) struct Kicks {
 impl Kicks {
     /// Makes the guest; it waits outside.
     pub(crate) fn start() -> Result<Self> {
+        let anywhere = sched_getaffinity(MYSELF)?;
+        let [kicker_on, guest_on] = two_of(&anywhere)?;
         let asked = Arc::new(AtomicU64::new(0));
         let out = Arc::new(AtomicU64::new(0));
         let (made, is_made) = channel();
         let thread = {
             let (asked, out) = (Arc::clone(&asked), Arc::clone(&out));
             thread::spawn(move || {
+                sched_setaffinity(MYSELF, &guest_on)?;
                 let mut guest = Guest::new(&Kvm::new().context("/dev/kvm")?, Kind::None)?;
                 let spinner = guest.spinner()?;
                 // Whoever made it may have failed meanwhile.
@@ -61,6 +72,8 @@ impl Kicks {
             };
         };
         Ok(Self {
+            kicker_on,
+            anywhere,
             progress,
             kicker,
             asked,
@@ -71,10 +84,10 @@ impl Kicks {
 
     /// What a kick takes, in ns.
     pub(crate) fn time(&self) -> Result<f64> {
-        let mut sum = Duration::ZERO;
-        for _ in 0..KICKS {
-            sum += self.once()?;
-        }
+        sched_setaffinity(MYSELF, &self.kicker_on)?;
+        let kicks: Result<Vec<_>> = (0..KICKS).map(|_| self.once()).collect();
+        sched_setaffinity(MYSELF, &self.anywhere)?;
+        let sum: Duration = kicks?.iter().sum();
         Ok(sum.as_secs_f64() * 1e9 / f64::from(KICKS))
     }
 
@@ -105,6 +118,18 @@ impl Kicks {
     fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
+}
+
+/// Two of these CPUs, as a set each: a kicker that shares its CPU with the guest would be measured until
+/// the host takes the CPU from it. The same one twice if there is only one.
+fn two_of(all: &CpuSet) -> Result<[CpuSet; 2]> {
+    let mut cpus = (0..CpuSet::count()).filter(|cpu| all.is_set(*cpu) == Ok(true));
+    let first = cpus.next().context("This thread may run nowhere")?;
+    let only = |cpu| {
+        let mut set = CpuSet::new();
+        set.set(cpu).map(|()| set)
+    };
+    Ok([only(first)?, only(cpus.next().unwrap_or(first))?])
 }
 
 /// In place of how often the guest is let go: never again.
