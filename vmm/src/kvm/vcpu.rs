@@ -3,7 +3,7 @@
 
 use std::ptr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use devices::PioBus;
 use kvm_bindings::{
@@ -15,10 +15,12 @@ use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use vcpu_call::{Park, VcpuId, Waker};
 use vcpu_life::Kick;
 use vm_memory::{Bytes, GuestAddress};
+use vpmu::context::Clock;
 use vpmu::{EventFilter, Nanos, PmuModel, Vendor};
 use vpmu_kvm::kick::{self, KickGuard, Kicker};
 use vpmu_kvm::{
-    CoreSource, GuestMemory, Handled, PerfCore, PmuOptions, VcpuPmuKvm, run_plain, thread_cpu_ns,
+    CoreSource, GuestMemory, Handled, Monotonic, PerfCore, PmuOptions, VcpuPmuKvm, run_plain,
+    thread_cpu_ns,
 };
 
 use super::error::{KvmError, REPORT, call};
@@ -104,9 +106,11 @@ impl NewVcpu for NewKvmVcpu {
             exits: Exits {
                 counts: ExitCounts::default(),
                 trace: tracer.vcpu(id),
+                left: 0,
+                in_hand: false,
+                handling: 0,
             },
             bound_at_ns: thread_cpu_ns(),
-            handling: Duration::ZERO,
         }))
     }
 }
@@ -129,14 +133,19 @@ struct KvmVcpu {
     fresh: Option<Fresh>,
     exits: Exits,
     bound_at_ns: u64,
-    /// Time spent on handling exits.
-    handling: Duration,
 }
 
-/// What becomes of the vCPU's exits: counts and a trace.
+/// What becomes of the vCPU's exits: counts, the time that they take, and a trace, which shares its
+/// looks at the clock with that.
 struct Exits {
     counts: ExitCounts,
     trace: VcpuTrace,
+    /// When it left the guest last.
+    left: u64,
+    /// The last exit is still being handled.
+    in_hand: bool,
+    /// Nanoseconds spent on handling exits.
+    handling: u64,
 }
 
 impl Exits {
@@ -147,13 +156,34 @@ impl Exits {
         {
             self.trace.plot(&pmu.stats().pmu);
         }
-        self.trace.enter();
+        let now = Monotonic.now().0;
+        self.handled(now);
+        self.trace.enter(now);
     }
 
     /// It is back.
+    fn leave(&mut self) {
+        self.left = Monotonic.now().0;
+        self.in_hand = true;
+    }
+
+    /// Why it is back.
     fn add(&mut self, kind: Kind) {
-        self.trace.exit(kind.name());
+        self.trace.exit(self.left, kind.name());
         self.counts.add(kind);
+    }
+
+    /// It goes on to something else than the next entry.
+    fn put_down(&mut self) {
+        if self.in_hand {
+            self.handled(Monotonic.now().0);
+        }
+    }
+
+    fn handled(&mut self, now: u64) {
+        if std::mem::take(&mut self.in_hand) {
+            self.handling += now.saturating_sub(self.left);
+        }
     }
 }
 
@@ -166,6 +196,7 @@ impl Park for KvmVcpu {
     }
 
     fn park(&mut self) {
+        self.exits.put_down();
         match &mut self.counter {
             Counter::Pmu(pmu, _) => pmu.park(),
             Counter::Nothing(mail) => mail.park(|()| ()),
@@ -209,7 +240,6 @@ impl Vcpu for KvmVcpu {
             vcpu,
             ram,
             exits,
-            handling,
             ..
         } = self;
         exits.enter(counter);
@@ -217,7 +247,7 @@ impl Vcpu for KvmVcpu {
             Counter::Pmu(pmu, _) => pmu.run(vcpu, ram)?,
             Counter::Nothing(_) => run_plain(vcpu)?,
         };
-        let _handling = Stopwatch::start(handling);
+        exits.leave();
         match exit {
             vpmu_kvm::Exit::Kicked => exits.add(Kind::Kick),
             vpmu_kvm::Exit::Handled(Handled::ReadMsr) => exits.add(Kind::PmuRead),
@@ -283,7 +313,8 @@ impl Vcpu for KvmVcpu {
     }
 
     fn report(&mut self) -> VcpuReport {
-        let handling = u64::try_from(self.handling.as_nanos()).unwrap_or(u64::MAX);
+        self.exits.put_down();
+        let handling = self.exits.handling;
         let cpu_time = thread_cpu_ns().saturating_sub(self.bound_at_ns);
         let report = VcpuReport {
             id: self.id,
@@ -359,26 +390,5 @@ struct Ram(GuestRam);
 impl GuestMemory for Ram {
     fn read(&self, gpa: u64, buf: &mut [u8]) -> bool {
         self.0.mmap().read_slice(buf, GuestAddress(gpa)).is_ok()
-    }
-}
-
-/// Adds the time from its making to its end to a sum.
-struct Stopwatch<'a> {
-    sum: &'a mut Duration,
-    start: Instant,
-}
-
-impl<'a> Stopwatch<'a> {
-    fn start(sum: &'a mut Duration) -> Self {
-        Self {
-            sum,
-            start: Instant::now(),
-        }
-    }
-}
-
-impl Drop for Stopwatch<'_> {
-    fn drop(&mut self) {
-        *self.sum += self.start.elapsed();
     }
 }

@@ -56,18 +56,18 @@ impl VcpuTrace {
         }))
     }
 
-    /// The vCPU is on its way into the guest: what it did about the last exit is done.
-    pub(crate) fn enter(&mut self) {
+    /// The vCPU is on its way into the guest, `now`: what it did about the last exit is done.
+    pub(crate) fn enter(&mut self, now: u64) {
         if let Some(vcpu) = &self.0 {
-            vcpu.end.record(now(), What::Enter);
+            vcpu.end.record(now, What::Enter);
         }
     }
 
-    /// It is back, because of `kind`.
-    pub(crate) fn exit(&mut self, kind: &'static str) {
+    /// It was back at `left`, because of `kind`.
+    pub(crate) fn exit(&mut self, left: u64, kind: &'static str) {
         if let Some(vcpu) = &mut self.0 {
-            vcpu.left = now();
-            vcpu.end.record(vcpu.left, What::Exit(kind));
+            vcpu.left = left;
+            vcpu.end.record(left, What::Exit(kind));
         }
     }
 

@@ -17,6 +17,7 @@ use vpmu_kvm::Monotonic;
 
 use super::parsed::{Event, parse};
 use super::sinks::{Blocked, Breaks, Kept};
+use crate::trace::hub::now;
 use crate::trace::{TraceConfig, Tracer, Tracing};
 
 /// Long enough for any machine; nothing waits for it unless it fails.
@@ -50,8 +51,8 @@ fn all_that_is_recorded_comes_out_on_its_track() {
                 tracer.changed(vcpu, VcpuState::Running);
                 let mut trace = tracer.vcpu(vcpu);
                 for _ in 0..100 {
-                    trace.enter();
-                    trace.exit("io-out");
+                    trace.enter(now());
+                    trace.exit(now(), "io-out");
                 }
                 tracer.pmu(vcpu).pmi(Nanos(0), PmiOutcome::Nmi);
             });
@@ -85,8 +86,8 @@ fn a_sink_that_blocks_costs_records_and_is_left_behind() {
     blocks.recv().unwrap();
     let mut trace = tracing.tracer().vcpu(0);
     for _ in 0..10 {
-        trace.enter();
-        trace.exit("io-out");
+        trace.enter(now());
+        trace.exit(now(), "io-out");
     }
     let summary = tracing.finish(Duration::ZERO);
     assert_eq!((summary.records, summary.dropped), (0, 20));
@@ -103,8 +104,8 @@ fn what_was_lost_is_told_where_it_is_missing() {
     let tracer = tracing.tracer();
     let mut trace = tracer.vcpu(0);
     for _ in 0..10 {
-        trace.enter();
-        trace.exit("io-out");
+        trace.enter(now());
+        trace.exit(now(), "io-out");
     }
     drop(let_go);
     let summary = tracing.finish(LIMIT);
@@ -141,7 +142,7 @@ fn a_sink_that_fails_or_panics_costs_records_and_is_told() {
         heard.recv().unwrap();
         let mut trace = tracing.tracer().vcpu(0);
         for _ in 0..200 {
-            trace.enter();
+            trace.enter(now());
         }
         let summary = tracing.finish(LIMIT);
         assert_eq!((summary.records, summary.dropped), (0, 200), "{panics}");
@@ -156,8 +157,8 @@ fn whenever_the_process_is_killed_the_trace_can_be_read() {
     let tracing = start(kept.clone(), 4_000);
     let mut trace = tracing.tracer().vcpu(1);
     for _ in 0..1_500 {
-        trace.enter();
-        trace.exit("mmio-read");
+        trace.enter(now());
+        trace.exit(now(), "mmio-read");
     }
     assert_eq!(tracing.finish(LIMIT).dropped, 0);
     let writes = kept.writes();
@@ -178,8 +179,8 @@ fn a_ring_that_fills_up_wakes_the_writer() {
     let tracer = tracing.tracer();
     let mut trace = tracer.vcpu(0);
     for _ in 0..26 {
-        trace.enter();
-        trace.exit("io-out");
+        trace.enter(now());
+        trace.exit(now(), "io-out");
     }
     heard.recv().unwrap();
     let so_far = format!("{}]", kept.text());
@@ -195,8 +196,8 @@ fn a_sink_that_waits_does_not_keep_the_writer_from_being_woken() {
     let tracer = tracing.tracer();
     let mut trace = tracer.vcpu(0);
     for _ in 0..26 {
-        trace.enter();
-        trace.exit("io-out");
+        trace.enter(now());
+        trace.exit(now(), "io-out");
     }
     drop(let_go);
     // What it blocked in, and what was recorded meanwhile.
@@ -214,8 +215,8 @@ fn that_a_vcpu_is_started_is_drawn_before_what_it_does() {
     tracer.changed(2, VcpuState::Starting);
     let mut trace = tracer.vcpu(2);
     tracer.changed(2, VcpuState::Running);
-    trace.enter();
-    trace.exit("io-in");
+    trace.enter(now());
+    trace.exit(now(), "io-in");
     tracing.finish(LIMIT);
     let events = parse(&kept.text());
     let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
@@ -230,8 +231,8 @@ fn a_vcpu_that_is_added_again_goes_on_with_its_ring() {
     let kept = Kept::default();
     let tracing = start(kept.clone(), 100);
     for _ in 0..3 {
-        tracing.tracer().vcpu(1).enter();
-        tracing.tracer().vcpu(1).exit("kick");
+        tracing.tracer().vcpu(1).enter(now());
+        tracing.tracer().vcpu(1).exit(now(), "kick");
     }
     assert_eq!(tracing.finish(LIMIT).records, 6);
     assert_eq!(named(&parse(&kept.text()), "guest").len(), 3);
@@ -240,7 +241,7 @@ fn a_vcpu_that_is_added_again_goes_on_with_its_ring() {
 #[test]
 fn a_vcpu_that_is_not_possible_records_nothing() {
     let tracing = start(Kept::default(), 100);
-    tracing.tracer().vcpu(4).enter();
+    tracing.tracer().vcpu(4).enter(now());
     assert_eq!(tracing.finish(LIMIT).records, 0);
 }
 
@@ -263,7 +264,7 @@ fn a_pmu_is_watched_and_what_it_counted_is_plotted() {
     let mut trace = tracer.vcpu(0);
     let source = ScriptSource::new();
     let mut pmu = VcpuPmu::with_observer(PmuModel::INTEL_V2, source, tracer.pmu(0));
-    trace.exit("io-out");
+    trace.exit(now(), "io-out");
     assert!(trace.wants_plot(), "never plotted yet");
     trace.plot(pmu.stats());
     assert!(!trace.wants_plot(), "just plotted");
@@ -298,8 +299,8 @@ fn off_it_does_nothing_and_does_not_look() {
     assert!(!tracer.looks());
     assert!(start(Kept::default(), 1).tracer().looks());
     let mut trace = tracer.vcpu(0);
-    trace.enter();
-    trace.exit("io-out");
+    trace.enter(now());
+    trace.exit(now(), "io-out");
     assert!(!trace.wants_plot());
     tracer.pmu(0).pmi(Nanos(0), PmiOutcome::Nmi);
     tracer.changed(0, VcpuState::Running);
@@ -310,7 +311,7 @@ fn dropped_it_ends() {
     let (kept, heard) = Kept::telling();
     let tracing = start(kept.clone(), 10);
     heard.recv().unwrap();
-    tracing.tracer().vcpu(0).exit("io-in");
+    tracing.tracer().vcpu(0).exit(now(), "io-in");
     drop(tracing);
     let events = parse(&kept.text());
     assert_eq!(events.last().unwrap().name, "end of the trace");
