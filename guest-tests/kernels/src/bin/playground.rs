@@ -218,11 +218,14 @@ fn delivery() -> PmiDelivery {
 }
 
 fn on_pmi(_: &mut TrapFrame) -> Verdict {
+    // An overflow while LVTPC is masked would be the last one: its PMI would be lost.
+    SAMPLES.stop();
     if SAMPLES.has_wrapped() {
         LOG.pmis.fetch_add(1, Relaxed);
         SAMPLES.set_period(EVERY.load(Relaxed));
     }
     counter::acknowledge(model().all_bits());
     write(LVTPC, delivery().lvtpc());
+    SAMPLES.start(true);
     Verdict::Resume
 }
