@@ -13,12 +13,13 @@ use core::iter;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::apic::{LVT_MASKED, LVTPC, PmiDelivery};
+use crate::cpu::rflags;
 use crate::msr::write;
 use crate::pmu::{self, COUNTER_MASK, counter, select};
 use crate::sync::PerCpu;
 use crate::tap::Outcome;
 use crate::trap::{self, TrapFrame, Verdict, vector};
-use crate::{MAX_CPUS, check, cpu, fail, msr, time};
+use crate::{MAX_CPUS, check, cpu, diag, fail, msr, time};
 
 /// The overflowing counter's bit in the global registers.
 const FIRST: u64 = 1 << 0;
@@ -42,6 +43,9 @@ struct Books {
     /// When the last PMI was over, in TSC ticks, and what it interrupted.
     over_at: AtomicU64,
     rip: AtomicU64,
+    /// PMIs that came twice, and whether the rest of one is still to come: see [`Books::is_echo`].
+    twice: AtomicU64,
+    echo: AtomicBool,
     /// 0, or what does not balance, with figures about it.
     fault: AtomicU64,
     figures: [AtomicU64; FIGURES],
@@ -60,6 +64,8 @@ static BOOKS: PerCpu<Books> = PerCpu(
             open: AtomicBool::new(false),
             over_at: AtomicU64::new(0),
             rip: AtomicU64::new(0),
+            twice: AtomicU64::new(0),
+            echo: AtomicBool::new(false),
             fault: AtomicU64::new(0),
             figures: [const { AtomicU64::new(0) }; FIGURES],
         }
@@ -102,6 +108,24 @@ impl Books {
         }
     }
 
+    /// Whether this is the rest of an interrupt that came twice.
+    ///
+    /// No interrupt is taken while interrupts are off; only a hypervisor can put one there. What runs
+    /// below the VMM was seen to, at the first instruction of the interrupt's own handler: it injects
+    /// the same one again. The second is taken first and has the overflow, the first finds nothing
+    /// more. What the VMM asks for goes through the local APIC, which waits for RFLAGS.IF.
+    fn is_echo(&self, frame: &TrapFrame) -> bool {
+        if frame.vector == u64::from(vector::NMI) {
+            return false;
+        }
+        if frame.rflags & rflags::IF == 0 {
+            self.twice.fetch_add(1, Relaxed);
+            self.echo.store(true, Relaxed);
+            return false;
+        }
+        self.echo.swap(false, Relaxed)
+    }
+
     /// While both counters stand still: `since` is what counter 0 counted since its last re-arming.
     fn balance(&self, since: u64, fault: u64) {
         let periods = self.counted.load(Relaxed).wrapping_add(since);
@@ -123,6 +147,9 @@ impl Books {
 
 fn on_pmi(frame: &mut TrapFrame) -> Verdict {
     let books: &Books = &BOOKS;
+    if books.is_echo(frame) {
+        return Verdict::Resume;
+    }
     pmu::set_global(0);
     books.ever.fetch_add(1, Relaxed);
     let (period, lvtpc) = (books.period.load(Relaxed), books.lvtpc.load(Relaxed));
@@ -217,6 +244,13 @@ pub fn close() -> Outcome {
     }
     pmu::reset();
     books.period.store(0, Relaxed);
+    let twice = books.twice.swap(0, Relaxed);
+    if twice > 0 {
+        diag!(
+            "CPU {}: {twice} PMIs were injected twice, with interrupts off",
+            cpu::current()
+        );
+    }
     verdict(cpu::current())
 }
 
