@@ -147,8 +147,8 @@ impl VmHandle {
     }
 
     /// How many vCPUs there can be.
-    pub fn max_vcpus(&self) -> usize {
-        self.shared.cpus.max()
+    pub fn max_vcpus(&self) -> u32 {
+        hotplug::max(&self.shared)
     }
 
     /// What a vCPU is doing; one that cannot be is absent.

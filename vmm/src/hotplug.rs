@@ -281,7 +281,7 @@ pub(crate) fn remove(shared: &Shared, id: u32, limit: Duration) -> Result<(), Ho
 }
 
 /// How many vCPUs there can be.
-fn max(shared: &Shared) -> u32 {
+pub(crate) fn max(shared: &Shared) -> u32 {
     u32::try_from(shared.cpus.max()).unwrap_or(u32::MAX)
 }
 

@@ -117,19 +117,17 @@ impl Host for VmHost {
             Until::Vm(RunState::Paused) => (0, CpuState::Paused),
             Until::Vcpu(vcpu, wanted) => (vcpu, wanted),
         };
-        let max = u32::try_from(self.vm.max_vcpus()).unwrap_or(u32::MAX);
+        let max = self.vm.max_vcpus();
         if vcpu >= max {
             return Err(HotplugError::NoSuchVcpu { vcpu, max }.into());
         }
-        let mut over = false;
         let there = self
             .vm
             .wait_state(vcpu, limit, |state| word_of(state) == wanted);
-        over |= self.vm.has_ended();
-        match there {
-            false if over => Err(VmError::Ended.into()),
-            there => Ok(there),
+        if !there && self.vm.has_ended() {
+            return Err(VmError::Ended.into());
         }
+        Ok(there)
     }
 
     fn events(&self) -> Option<&dyn EventDesk> {
