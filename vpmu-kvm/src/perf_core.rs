@@ -10,6 +10,7 @@ use vpmu::context::{
 };
 use vpmu::source::MAX_SLOTS;
 use vpmu::source::clock::ClockSource;
+use vpmu::source::tick::TickSource;
 use vpmu::{CounterSource, EventConfig, Nanos, NoObserver};
 
 use crate::InGuestTime;
@@ -27,9 +28,14 @@ impl Clock for Monotonic {
     }
 }
 
-/// A vCPU of the perf core that counts cycles by the time that it spends in the guest; the core's
-/// steps are told to an `O`.
-pub type CoreSource<O = NoObserver> = VcpuThread<ClockSource<InGuestTime>, Monotonic, O>;
+/// What counts on a vCPU of the perf core: cycles by the time that it spends in the guest, and the
+/// guest's ticks as it is told of them.
+type Counted = TickSource<ClockSource<InGuestTime>>;
+
+/// A vCPU of the perf core that counts cycles by the time that it spends in the guest, and
+/// [`PortTick`](vpmu::Event::PortTick) by what its [`TickSource`] is told; the core's steps are told
+/// to an `O`.
+pub type CoreSource<O = NoObserver> = VcpuThread<Counted, Monotonic, O>;
 
 /// The perf core of one VM: guest counters are pinned events of their vCPU there, and events that
 /// the host opens share the vCPU's counters with them. An `O` sees what it does.
@@ -88,7 +94,7 @@ impl<O: PerfObserver> PerfCore<O> {
         let kickers: Kickers = (0..vcpus).map(|_| Mutex::new(None)).collect();
         let config = PerfConfig {
             slots: MAX_SLOTS,
-            supports: counts_as_time,
+            supports: counts,
             ..PerfConfig::new(vcpus)
         };
         let ipi = Kicks(Arc::clone(&kickers));
@@ -124,8 +130,7 @@ impl<O: PerfObserver> PerfCore<O> {
         guard: &KickGuard,
         tsc_khz: u32,
     ) -> Result<CoreSource<O>, PerfError> {
-        let clock = ClockSource::new(InGuestTime::new(tsc_khz));
-        let cpu = self.perf.cpu(vcpu, clock)?;
+        let cpu = self.perf.cpu(vcpu, source(tsc_khz))?;
         let mail = self.calls.vcpu(vcpu);
         let mail = mail.map_err(|_| PerfError::Attached(vcpu))?;
         let kicker = self.kickers.get(vcpu.index());
@@ -150,9 +155,13 @@ fn lock(kicker: &Mutex<Option<Kicker>>) -> MutexGuard<'_, Option<Kicker>> {
     kicker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn source(tsc_khz: u32) -> Counted {
+    TickSource::new(ClockSource::new(InGuestTime::new(tsc_khz)))
+}
+
 /// What the sources of such a VM count: all of them the same.
-fn counts_as_time(config: &EventConfig) -> bool {
-    ClockSource::new(InGuestTime::new(1)).supports(config)
+fn counts(config: &EventConfig) -> bool {
+    source(1).supports(config)
 }
 
 /// Kicks vCPUs by their signal.

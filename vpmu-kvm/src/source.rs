@@ -2,6 +2,7 @@
 //! What the run loop asks of a vCPU's source beside counts.
 
 use vpmu::source::clock::ClockSource;
+use vpmu::source::tick::TickSource;
 use vpmu::{CounterSource, Nanos};
 
 use crate::InGuestTime;
@@ -71,6 +72,25 @@ pub trait VcpuSource: CounterSource {
 impl VcpuSource for ClockSource<InGuestTime> {
     fn in_guest_ns(&self) -> Option<u64> {
         Some(self.clock().total_ns())
+    }
+}
+
+/// Ticks need nothing of the run loop: each is an exit by itself.
+impl<S: VcpuSource> VcpuSource for TickSource<S> {
+    fn in_guest_ns(&self) -> Option<u64> {
+        self.inner().in_guest_ns()
+    }
+
+    fn before_entry(&mut self) -> Needs {
+        self.inner_mut().before_entry()
+    }
+
+    fn after_exit(&mut self) {
+        self.inner_mut().after_exit();
+    }
+
+    fn rotate(&mut self) {
+        self.inner_mut().rotate();
     }
 }
 

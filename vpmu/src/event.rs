@@ -57,7 +57,7 @@ pub struct EventConfig {
 }
 
 /// An event by its meaning: Intel's architectural events, those of AMD's core that mean the same or
-/// have been the same since the K7, and all others by their numbers.
+/// have been the same since the K7, one of the perf port's, and all others by their numbers.
 ///
 /// ```
 /// use vpmu::{Event, EventSelect, Vendor};
@@ -88,6 +88,9 @@ pub enum Event {
     MicroOps,
     /// Taken branch instructions retired (AMD C4H).
     TakenBranches,
+    /// Stores of the guest's to the tick page of the perf port, each of which is an exit. No counter
+    /// of a guest's PMU can be programmed with it: no event select of any vendor's asks for it.
+    PortTick,
     /// Anything else.
     Other {
         /// The event select field: 8 bits of Intel's, 12 of AMD's.
@@ -136,7 +139,7 @@ impl FromStr for Event {
 
 impl Event {
     /// The events that have a short name, as `perf list` has it, or alike.
-    pub const NAMED: [(Self, &'static str); 9] = [
+    pub const NAMED: [(Self, &'static str); 10] = [
         (Self::CoreCycles, "cycles"),
         (Self::Instructions, "instructions"),
         (Self::RefCycles, "ref-cycles"),
@@ -146,6 +149,7 @@ impl Event {
         (Self::BranchMisses, "branch-misses"),
         (Self::MicroOps, "micro-ops"),
         (Self::TakenBranches, "taken-branches"),
+        (Self::PortTick, "port.tick"),
     ];
 
     /// Its short name, if it has one.

@@ -9,12 +9,14 @@
 //!   before goes OFF there and then, so nothing has to be forwarded.
 //! - **V4** Overflows of one event are at least an interval apart. One that comes earlier is held
 //!   back until then and counted as throttled; its counts are not lost. What leaves its counter
-//!   overflows at once, while its task still is the one to know.
+//!   overflows at once, while its task still is the one to know. An event whose every count costs
+//!   the guest an exit ([`PortTick`](crate::Event::PortTick)) is never held back: its guest pays for
+//!   each overflow before it happens, so that no interval has to keep them rare.
 
 use super::ctx::Ctx;
 use super::entry::signed;
 use super::sigtrap::Queued;
-use crate::Nanos;
+use crate::{Event, EventConfig, Nanos};
 
 /// What the VMM knows of the guest when it looks at the counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +62,11 @@ pub(super) enum Absorbed {
     },
 }
 
+/// Whether each count of it is an exit of the guest's (V4).
+fn costs_exits(config: &EventConfig) -> bool {
+    config.event == Event::PortTick
+}
+
 impl Ctx {
     /// `counts` more events were counted by the event at `index`.
     pub(super) fn absorb(&mut self, index: usize, counts: u64, sight: &Sight) -> Absorbed {
@@ -72,7 +79,7 @@ impl Ctx {
         if entry.left > 0 {
             return Absorbed::Nothing;
         }
-        if !sight.leaving && sight.now < entry.rearm {
+        if !sight.leaving && sight.now < entry.rearm && !costs_exits(&entry.config) {
             let first = !core::mem::replace(&mut entry.held, true);
             entry.throttled += u64::from(first);
             return if first {

@@ -35,7 +35,8 @@
 //! [`arm`](CounterSource::arm) in front of which one to stop, and comes back to the registers there
 //! (`tests/sources/exact.rs` has a small one, and holds it to a skid of 0). A scheduler
 //! that multiplexes many events onto few counters is a source as well: its `start` asks for a slot
-//! there.
+//! there. So is one that counts a few events itself and leaves the others to another source, such as
+//! [`TickSource`](tick::TickSource): a slot is its own or the other's, by what it counts.
 
 use crate::EventConfig;
 
@@ -43,6 +44,7 @@ pub mod clock;
 #[cfg(feature = "host")]
 pub mod host;
 pub mod script;
+pub mod tick;
 
 /// The source cannot count this event, at least not now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

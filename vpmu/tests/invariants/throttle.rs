@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! V4: overflows of an event are at least an interval apart; what comes earlier is held back until
-//! then and not lost.
+//! then and not lost. What costs its guest an exit each is not held back.
 
-use vpmu::Nanos;
-use vpmu::context::{PerfConfig, State};
+use vpmu::context::{Attr, PerfConfig, State};
+use vpmu::{Event, EventConfig, Nanos};
 
 use crate::checks::*;
 use crate::rig::*;
@@ -95,4 +95,33 @@ fn v04_a_limit_counts_what_overflowed() {
     let status = rig.status(&event);
     assert_eq!((status.overflows, status.hups), (2, 1));
     assert_eq!(status.state, State::Off);
+}
+
+/// The guest pays for each tick with an exit; of cycles it makes any number.
+#[test]
+fn v04_what_costs_an_exit_each_is_not_held_back() {
+    let mut rig = rig();
+    let task = rig.task(0);
+    let every = |event| Attr {
+        sigtrap: Some(1),
+        remove_on_exec: true,
+        ..Attr::sampling(EventConfig::everywhere(event), 1)
+    };
+    let ticks = rig.open_task(every(Event::PortTick), &task);
+    let cycles = rig.open_task(every(Event::CoreCycles), &task);
+    rig.run_task(0, &task);
+    for tick in 1..=20 {
+        rig.happen(0, 1);
+        let status = rig.status(&ticks);
+        assert_eq!((status.overflows, status.throttled), (tick, 0));
+        let status = rig.status(&cycles);
+        assert_eq!(
+            (status.overflows, status.throttled),
+            (1, u64::from(tick > 1))
+        );
+    }
+    rig.law(&ticks);
+    let armed = rig.cpu(0).arm();
+    assert_eq!((armed.at, armed.in_cycles), (Some(Nanos(1_100)), Some(1)));
+    rig.audit();
 }

@@ -12,3 +12,6 @@ mod exact;
 #[cfg(feature = "host")]
 mod host;
 mod script;
+mod tick;
+#[cfg(all(feature = "context", not(any(loom, shuttle))))]
+mod tick_core;
