@@ -110,21 +110,31 @@ impl Discovery {
         }
     }
 
-    /// The port that `cpuid` tells of, if it has the signature and speaks at least version 1. A later
-    /// version does all that this one does.
+    /// The port that `cpuid` tells of, if there is one that speaks at least version 1. A later version
+    /// does all that this one does.
+    ///
+    /// Hypervisors put their leaves behind each other's, in steps of 0x100 from 0x4000_0000 to
+    /// 0x4001_0000: it is looked for at each, and described by the leaf behind.
     pub fn find(cpuid: impl Fn(u32) -> Leaf) -> Option<Self> {
-        let first = cpuid(SIGNATURE_LEAF);
-        let ours = Leaf { eax: 0, ..first }
-            == Leaf {
-                eax: 0,
-                ..signature()
-            };
-        if !ours || first.eax < PORT_LEAF {
-            return None;
-        }
-        Some(Self::decode(cpuid(PORT_LEAF))).filter(|port| port.version >= VERSION)
+        let bases = (FIRST_BASE..=LAST_BASE).step_by(STEP);
+        let base = bases.into_iter().find(|base| {
+            let first = cpuid(*base);
+            let ours = Leaf { eax: 0, ..first }
+                == Leaf {
+                    eax: 0,
+                    ..signature()
+                };
+            ours && first.eax > *base
+        })?;
+        Some(Self::decode(cpuid(base + 1))).filter(|port| port.version >= VERSION)
     }
 }
+
+/// The first leaf of hypervisors, the last one at which their leaves can begin, and what is between
+/// two such.
+const FIRST_BASE: u32 = 0x4000_0000;
+const LAST_BASE: u32 = 0x4001_0000;
+const STEP: usize = 0x100;
 
 /// What [`SIGNATURE_LEAF`] says.
 pub const fn signature() -> Leaf {

@@ -344,6 +344,17 @@ fn a_port_is_found_by_its_signature_and_version() {
         text[4 * at..][..4].copy_from_slice(&register.to_le_bytes());
     }
     assert_eq!(&text, b"perfvisor\0\0\0");
+    for base in [0x4000_0000, 0x4000_0300, 0x4001_0000] {
+        let moved = |number: u32| match number.checked_sub(base) {
+            Some(0) => Leaf {
+                eax: base + 1,
+                ..cpuid::signature()
+            },
+            Some(1) => port.encode(),
+            _ => Leaf::default(),
+        };
+        assert_eq!(Discovery::find(moved), Some(port));
+    }
     let later = Discovery { version: 2, ..port };
     assert_eq!(Discovery::find(leaves_of(later)), Some(later));
 }
