@@ -92,6 +92,22 @@ const AMD: [Named; 6] = [
     ),
 ];
 
+/// An event of the perf port's, which no counter of the guest's PMU can be programmed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PortEvent {
+    /// Its meaning.
+    pub(crate) event: Event,
+    /// What it counts.
+    pub(crate) what: &'static str,
+}
+
+/// The events of the perf port's, which guests have with every model: for events that the host or
+/// the guest opens.
+pub(crate) const PORT_EVENTS: [PortEvent; 1] = [PortEvent {
+    event: Event::PortTick,
+    what: "the guest's stores to the port's tick page, to the unit; by user mode and kernel mode",
+}];
+
 /// The events of this vendor's that have names.
 pub(crate) const fn named_events(vendor: Vendor) -> &'static [Named] {
     match vendor {
@@ -171,6 +187,11 @@ mod tests {
         }
         for event in Event::ARCHITECTURAL {
             assert!(INTEL.iter().any(|named| named.event == event));
+        }
+        // What is the port's is not the registers'.
+        for port in PORT_EVENTS {
+            let all = INTEL.iter().chain(&AMD);
+            assert!(all.clone().all(|named| named.event != port.event));
         }
         assert_eq!(
             name_of(Event::Other {

@@ -88,6 +88,12 @@ fn render(listing: &Listing) -> String {
          ones were selected.\nIntel's models say in CPUID leaf 0xA that the event is not there; \
          AMD's have no place for it.\n",
     );
+    text.push_str(
+        "Counted by the perf port, with every model; no register of the PMU asks for it:\n",
+    );
+    for port in &listing.port_events {
+        let _ = writeln!(text, "  {}: {}", port.name, port.what);
+    }
     text
 }
 
@@ -219,6 +225,12 @@ mod tests {
         );
         assert!(text.contains("Source made-up: of this test"), "{text}");
         assert!(text.contains("user and kernel mode together"), "{text}");
+        let (table, below) = text.split_once("Counted by the perf port").unwrap();
+        assert!(!table.contains("port.tick"), "{text}");
+        assert!(
+            below.contains("\n  port.tick: the guest's stores to"),
+            "{text}"
+        );
     }
 
     #[test]

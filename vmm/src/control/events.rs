@@ -281,7 +281,7 @@ fn refused(error: PerfError) -> Refusal {
 mod tests {
     use vpmu::{Event, Vendor};
 
-    use crate::select::named_events;
+    use crate::select::{PORT_EVENTS, named_events};
 
     #[test]
     fn the_names_are_those_of_pmu_list() {
@@ -291,12 +291,17 @@ mod tests {
                 assert_eq!(named.event.name(), Some(named.name));
             }
         }
-        let all = [Vendor::Intel, Vendor::Amd].map(named_events).concat();
-        for (event, name) in Event::NAMED {
-            assert!(
-                all.iter()
-                    .any(|named| named.event == event && named.name == name)
-            );
+        let vendors = [Vendor::Intel, Vendor::Amd].map(named_events).concat();
+        let vendors = vendors.iter().map(|named| (named.event, named.name));
+        let port = PORT_EVENTS
+            .iter()
+            .filter_map(|port| Some((port.event, port.event.name()?)));
+        let listed: Vec<_> = vendors.chain(port).collect();
+        for named in Event::NAMED {
+            assert!(listed.contains(&named), "{named:?}");
+        }
+        for named in listed {
+            assert!(Event::NAMED.contains(&named), "{named:?}");
         }
     }
 }

@@ -28,6 +28,15 @@ pub(super) struct Listing {
     pub(super) host_vendor: Vendor,
     pub(super) sources: Vec<Source>,
     pub(super) models: Vec<Model>,
+    /// What is counted by the perf port, whatever the model and the source.
+    pub(super) port_events: Vec<PortEvent>,
+}
+
+/// One event of the perf port's.
+#[derive(Debug, Serialize)]
+pub(super) struct PortEvent {
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
 }
 
 /// One source, whatever the model.
@@ -114,6 +123,13 @@ impl Listing {
                     name: source.name,
                     conditions: conditions(&*source.supports),
                     what: source.what,
+                })
+                .collect(),
+            port_events: select::PORT_EVENTS
+                .iter()
+                .map(|port| PortEvent {
+                    name: port.event.name().unwrap_or_default(),
+                    what: port.what,
                 })
                 .collect(),
         }
@@ -256,6 +272,8 @@ mod tests {
             value["sources"],
             json!([{ "name": "flawed", "what": "for this test", "conditions": conditions }])
         );
+        assert_eq!(value["port_events"].as_array().unwrap().len(), 1);
+        assert_eq!(value["port_events"][0]["name"], "port.tick");
         let models = value["models"].as_array().unwrap();
         let names: Vec<_> = models
             .iter()
