@@ -19,7 +19,7 @@ use crate::workspace::{self, Workspace};
 /// The packages whose locks, atomics and threads can be a model checker's.
 const fn modelled(model: Model) -> &'static [&'static str] {
     match model {
-        Model::Loom => &["vcpu-call", "vcpu-life", "vpmu"],
+        Model::Loom => &["perf-port-guest", "vcpu-call", "vcpu-life", "vpmu"],
         Model::Shuttle => &["vcpu-call", "vpmu"],
     }
 }
