@@ -89,6 +89,11 @@ pub fn send_ipi(cpu: usize, vector: u8) {
     send(cpu, u64::from(vector));
 }
 
+/// Sends an NMI to a CPU.
+pub fn send_nmi(cpu: usize) {
+    send(cpu, DELIVER_NMI);
+}
+
 pub(crate) fn send_init(cpu: usize) {
     send(cpu, ICR_INIT);
 }

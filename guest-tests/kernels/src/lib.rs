@@ -18,7 +18,7 @@
 //!
 //! The kernels share one address space per machine, mapped one to one ([`mem`]); [`trap`] has the
 //! interrupt gates, [`session`] runs code with exactly given registers, at CPL 0 or CPL 3, until
-//! it traps.
+//! it traps. [`sched`] runs tasks at CPL 3, on all CPUs.
 
 #![no_std]
 
@@ -44,6 +44,7 @@ pub mod pmu;
 pub mod probe;
 pub mod random;
 pub mod reset;
+pub mod sched;
 pub mod serial;
 pub mod session;
 pub mod smp;

@@ -5,12 +5,14 @@
 //! 2. the vector's hook, if a kernel set one;
 //! 3. an interrupt ends there, with an EOI; an exception ends the running [`crate::session`];
 //! 4. without one, the kernel panics.
+//!
+//! What returns to the user mode of a task of [`crate::sched`] does so by the scheduler's own way.
 
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::cpu::{rflags, selector};
-use crate::{apic, session};
+use crate::{apic, sched, session};
 
 /// Vectors with a fixed meaning here.
 pub mod vector {
@@ -26,8 +28,12 @@ pub mod vector {
     pub const GENERAL_PROTECTION: u8 = 13;
     /// #PF.
     pub const PAGE_FAULT: u8 = 14;
+    /// A task's trap, from the perf port.
+    pub const PERF_TRAP: u8 = 28;
     /// INT 0x80 ends a session; open to CPL 3.
     pub const RETURN: u8 = 0x80;
+    /// INT 0x81 is a task's system call ([`crate::sched`]).
+    pub const SYSCALL: u8 = 0x81;
     /// The CPU hotplug controller.
     pub const HOTPLUG: u8 = 0xd0;
     /// Free for tests: PMIs as a fixed vector.
@@ -190,6 +196,8 @@ trap_entry:
     and rsp, -16        // aligned already, unless the frame is forged
     call {dispatch}
     mov rsp, rbp
+    test al, al
+    jnz task_return
     .global trap_return
 trap_return:
     pop r15
@@ -238,7 +246,13 @@ fn fixups() -> &'static [Fixup] {
     }
 }
 
-extern "C" fn dispatch(frame: &mut TrapFrame) {
+/// Whether the way back is that of a task of [`crate::sched`].
+extern "C" fn dispatch(frame: &mut TrapFrame) -> bool {
+    handle(frame);
+    sched::returns_to_task(frame)
+}
+
+fn handle(frame: &mut TrapFrame) {
     let number = frame.vector();
     if number == vector::GENERAL_PROTECTION
         && !frame.is_user()
@@ -256,7 +270,8 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
         let hook = unsafe { core::mem::transmute::<*mut (), Hook>(hook) };
         hook(frame)
     };
-    let is_interrupt = number >= 32 && number != vector::RETURN;
+    let is_instruction = matches!(number, vector::RETURN | vector::SYSCALL);
+    let is_interrupt = number >= 32 && !is_instruction;
     if is_interrupt && number != vector::SPURIOUS {
         apic::end_of_interrupt();
     }

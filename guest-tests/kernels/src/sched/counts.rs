@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What each vCPU did, for the kernels' checks.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What a vCPU did since the kernel's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Switches from a task, or none, to another, or none.
+    pub switches: u64,
+    /// Those of them that were announced by a SWITCH command.
+    pub announced: u64,
+    /// Traps that came as an exception.
+    pub by_exception: u64,
+    /// Traps that USER returned before a return to user mode.
+    pub by_user: u64,
+    /// USERs that returned none.
+    pub for_nothing: u64,
+    /// What the port's rules exclude: exceptions without a record, records of other tasks, records
+    /// before the one before was acknowledged, returns from no handler. Always 0.
+    pub odd: u64,
+}
+
+pub(super) struct Atomic {
+    pub(super) switches: AtomicU64,
+    pub(super) announced: AtomicU64,
+    pub(super) by_exception: AtomicU64,
+    pub(super) by_user: AtomicU64,
+    pub(super) for_nothing: AtomicU64,
+    pub(super) odd: AtomicU64,
+}
+
+impl Atomic {
+    pub(super) const fn new() -> Self {
+        Self {
+            switches: AtomicU64::new(0),
+            announced: AtomicU64::new(0),
+            by_exception: AtomicU64::new(0),
+            by_user: AtomicU64::new(0),
+            for_nothing: AtomicU64::new(0),
+            odd: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn now(&self) -> Counts {
+        let of = |count: &AtomicU64| count.load(Relaxed);
+        Counts {
+            switches: of(&self.switches),
+            announced: of(&self.announced),
+            by_exception: of(&self.by_exception),
+            by_user: of(&self.by_user),
+            for_nothing: of(&self.for_nothing),
+            odd: of(&self.odd),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What tasks ask the kernel for: the number in RAX, an argument in RDX, a result in RAX.
+
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use super::task::{State, Task};
+use super::user::{Block, call};
+use super::vcpu::{self, End, Vcpu};
+use super::{FAILED_FORKS, TICKS, Tid, port, signal};
+use crate::cpu;
+use crate::trap::{TrapFrame, Verdict};
+
+pub(super) fn on_syscall(frame: &mut TrapFrame) -> Verdict {
+    let vcpu = Vcpu::this();
+    let Some(tid) = vcpu.current().filter(|_| frame.is_user()) else {
+        return Verdict::Pass;
+    };
+    let (task, argument) = (Task::of(tid), frame.rdx);
+    match frame.rax {
+        call::YIELD => end_turn(vcpu, frame, End::Yields),
+        call::BLOCK => {
+            if blocks(task) {
+                vcpu.end_turn(frame, End::Blocks)
+            }
+        }
+        call::MIGRATE => match crate::index(argument) {
+            here if here == cpu::current() => end_turn(vcpu, frame, End::Yields),
+            elsewhere => end_turn(vcpu, frame, End::Migrates(elsewhere)),
+        },
+        call::EXIT => {
+            port::exit(task.port_id.load(Relaxed));
+            vcpu.end_turn(frame, End::Exits)
+        }
+        call::FORK => _ = fork(tid, crate::index(argument)),
+        call::SIGRETURN => signal::sigreturn(vcpu, task, frame),
+        call::TICK => (0..argument).for_each(|_| tick()),
+        call::WAKE => {
+            let slot = crate::index(argument & u64::from(u32::MAX));
+            _ = super::wake(Tid(slot), crate::index(argument >> 32));
+        }
+        call::EXEC => port::exec(task.port_id.load(Relaxed)),
+        call::NOTHING => {}
+        unknown => panic!("no such system call: {unknown}"),
+    }
+    Verdict::Resume
+}
+
+/// Ends a turn that the task could go on with, unless somebody wants it elsewhere.
+fn end_turn(vcpu: &Vcpu, frame: &TrapFrame, end: End) -> ! {
+    let end = vcpu.wish_of_current().unwrap_or(end);
+    vcpu.end_turn(frame, end)
+}
+
+/// Whether the task is blocked now: not if it was woken before.
+fn blocks(task: &Task) -> bool {
+    // Only its own vCPU changes the state of a running task.
+    let blocked = task.change(State::Running, State::Blocked);
+    debug_assert!(blocked);
+    // Who wakes it leaves the token first and then looks at the state.
+    let woken = task.token.swap(false, SeqCst);
+    !(woken && task.change(State::Blocked, State::Running))
+}
+
+/// One store to the tick page at CPL 0.
+fn tick() {
+    // SAFETY: the tick page, which no Rust code has a reference to.
+    unsafe { (TICKS as *mut u32).write_volatile(1) };
+}
+
+/// Makes a child that starts at a step of its parent's script.
+fn fork(parent: Tid, at: usize) -> Option<Tid> {
+    let Some(tid) = Task::allocate() else {
+        FAILED_FORKS.fetch_add(1, Relaxed);
+        return None;
+    };
+    let (task, old, block) = (Task::of(tid), Task::of(parent), Block::of(tid));
+    block.inherit(Block::of(parent));
+    // SAFETY: the slot was allocated here.
+    unsafe { task.start_at(block, at, cpu::current()) };
+    let forgotten = old.forgotten.load(Relaxed);
+    task.forgotten.store(forgotten, Relaxed);
+    let id = port::fork(old.port_id.load(Relaxed));
+    task.port_id.store(id, Relaxed);
+    vcpu::queue(tid, cpu::current());
+    Some(tid)
+}
