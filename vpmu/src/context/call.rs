@@ -39,6 +39,8 @@ impl PerfCall {
             Sent::Exit(task, ctx) => Call::Exit(task, ctx),
             Sent::Online => Call::Online,
             Sent::Offline => Call::Offline,
+            Sent::Forget => Call::Forget,
+            Sent::Look => Call::Look,
         })
     }
 }
@@ -57,6 +59,8 @@ impl PerfCallRef<'_> {
             Call::Exit(task, ctx) => Sent::Exit(task.clone(), Arc::clone(ctx)),
             Call::Online => Sent::Online,
             Call::Offline => Sent::Offline,
+            Call::Forget => Sent::Forget,
+            Call::Look => Sent::Look,
         })
     }
 }
@@ -73,6 +77,8 @@ enum Sent {
     Exit(Task, Arc<Context>),
     Online,
     Offline,
+    Forget,
+    Look,
 }
 
 #[derive(Clone, Copy)]
@@ -87,6 +93,10 @@ pub(super) enum Call<'a> {
     Online,
     /// The vCPU's own context ends, and its task is not current any more.
     Offline,
+    /// What is current there is not known any more.
+    Forget,
+    /// Look at the guest's page for what is current there.
+    Look,
 }
 
 /// An event that wants to join a context.
@@ -126,6 +136,8 @@ impl core::fmt::Debug for Call<'_> {
             Self::Exit(task, _) => f.debug_tuple("Exit").field(&task.id()).finish(),
             Self::Online => f.write_str("Online"),
             Self::Offline => f.write_str("Offline"),
+            Self::Forget => f.write_str("Forget"),
+            Self::Look => f.write_str("Look"),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Cpu<S: CounterSource, C: Clock, O: PerfObserver = NoObserver> {
     /// here since. Scheduled here if and only if it is active.
     pub(super) task_ctx: Option<Arc<Context>>,
     pub(super) online: bool,
+    /// The guest shares a page for this vCPU.
+    pub(super) paged: bool,
 }
 
 /// What becomes of a task that stops being the current one.
@@ -70,6 +72,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             task: None,
             task_ctx: None,
             online: false,
+            paged: false,
         }
     }
 
@@ -186,6 +189,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
 
     /// Arms the counters for the next overflow, right before the entry to the guest.
     pub fn arm(&mut self) -> Armed {
+        self.forget_if_silent();
         let mut armed = Armed::default();
         // A source that starts nothing now leaves the counters idle, and groups waiting.
         if self.pmu.slots.is_idle() && !self.pmu.waits {
@@ -272,6 +276,11 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             self.tell(Some(next.id()), Step::SwitchIn);
         }
         let prev = core::mem::replace(&mut self.task, next);
+        if prev.is_some() != self.task.is_some()
+            && let Some(all) = self.perf().announcements()
+        {
+            all.believes(self.id(), self.task.is_some());
+        }
         // From here on others may claim it: everything of it has left this vCPU.
         if let Some(prev) = &prev {
             prev.0.word.leave(match leaves {
@@ -326,17 +335,39 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         let ctx = self.task_ctx.as_ref()?;
         let trap = {
             let mut ctx = ctx.lock();
-            if !ctx.holder.is_task(&task.0) {
+            if ctx.traps.is_empty() || !ctx.holder.is_task(&task.0) {
                 return None;
             }
-            ctx.send_trap(task.id())?
+            // Before the event lets go of its own (A4).
+            let hold = self.perf().announcements().map(|all| all.hold());
+            let trap = ctx.send_trap(task.id())?;
+            // Under the lock that an exit has as well.
+            task.0.trap(hold);
+            trap
         };
-        task.0.set_trapped(true);
         let (vcpu, task) = (Some(self.id()), Some(task.id()));
         self.pmu
             .perf
             .tell(vcpu, task, Some(trap.event), Step::TrapSent);
         Some(trap)
+    }
+
+    /// Whether the current task has a trap to take: [`return_to_user`](Self::return_to_user) would
+    /// return one.
+    pub fn trap_waits(&self) -> bool {
+        let (Some(task), Some(ctx)) = (&self.task, &self.task_ctx) else {
+            return false;
+        };
+        if task.0.is_trapped() {
+            return false;
+        }
+        let ctx = ctx.lock();
+        !ctx.traps.is_empty() && ctx.holder.is_task(&task.0)
+    }
+
+    /// Whether the current task was handed a trap that it has not acknowledged.
+    pub fn trap_taken(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| task.0.is_trapped())
     }
 
     /// The guest announces that its current task took the trap that it was handed.
@@ -345,10 +376,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
     /// [`PerfError::Invalid`] if it was handed none.
     pub fn trap_done(&mut self) -> Result<(), PerfError> {
         match &self.task {
-            Some(task) if task.0.is_trapped() => {
-                task.0.set_trapped(false);
-                Ok(())
-            }
+            Some(task) if task.0.untrap() => Ok(()),
             _ => {
                 self.tell(self.task.as_ref().map(Task::id), Step::Refused);
                 Err(PerfError::Invalid("no trap to acknowledge"))
@@ -368,6 +396,14 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             }
             Call::Offline => {
                 self.go_offline();
+                Reply::Done
+            }
+            Call::Forget => {
+                self.forget();
+                Reply::Done
+            }
+            Call::Look => {
+                self.look_at_page();
                 Reply::Done
             }
         };

@@ -200,6 +200,7 @@ impl Ctx {
     /// whoever delivers that comes back here.
     pub(super) fn release(&mut self, index: usize) {
         let entry = self.at(index);
+        entry.settle_announced();
         if entry.life.state() == State::Dead && entry.pending_trap.is_none() {
             debug_assert!(!entry.attached);
             self.entries[index] = None;
@@ -297,7 +298,9 @@ impl Ctx {
     /// itself.
     pub(super) fn detach(&mut self, index: usize, end: End) {
         self.withdraw(index);
-        self.at(index).life.end(end);
+        let entry = self.at(index);
+        entry.life.end(end);
+        entry.settle_announced();
     }
 
     /// Takes an event that is on no counter out of the lists.

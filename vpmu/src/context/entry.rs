@@ -4,6 +4,7 @@
 use std::vec::Vec;
 
 use super::Attr;
+use super::announce::Hold;
 use super::ctx::Class;
 use super::event::{EventCore, Totals};
 use super::life::Life;
@@ -42,6 +43,8 @@ pub(super) struct Entry {
     pub(super) overflows: u64,
     pub(super) hups: u64,
     pub(super) throttled: u64,
+    /// It needs the guest's switches to be announced (A4).
+    pub(super) announced: Option<Hold>,
 }
 
 impl Entry {
@@ -52,6 +55,7 @@ impl Entry {
             disabled,
             ..
         } = core.attr;
+        let announced = core.announcements.as_ref().map(|all| all.hold());
         Self {
             core,
             config,
@@ -70,6 +74,7 @@ impl Entry {
             overflows: 0,
             hups: 0,
             throttled: 0,
+            announced,
         }
     }
 
@@ -80,6 +85,13 @@ impl Entry {
             Class::Pinned
         } else {
             Class::Flexible
+        }
+    }
+
+    /// Whether it has ended and no trap of it is on its way: then it needs no announcements.
+    pub(super) fn settle_announced(&mut self) {
+        if !self.attached && self.pending_trap.is_none() {
+            self.announced = None;
         }
     }
 

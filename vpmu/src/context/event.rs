@@ -7,6 +7,7 @@ use std::vec::Vec;
 
 use vcpu_call::{ServingLock, VcpuId};
 
+use super::announce::Announcements;
 use super::ctx::Context;
 use super::sigtrap::TrapTally;
 use super::{Attr, Notice, TrapCounts};
@@ -97,6 +98,8 @@ pub(super) struct EventCore {
     /// What became of its overflows, if they trap. Shared with the events inherited from it.
     pub(super) traps: Option<Arc<TrapTally>>,
     pub(super) owner: Option<Arc<dyn Owner>>,
+    /// Where it asks for announcements, if it is a task's and guests make them only then.
+    pub(super) announcements: Option<Arc<Announcements>>,
 }
 
 /// The events that were inherited from one.

@@ -39,6 +39,7 @@ pub(super) fn event(vcpu: VcpuId, counter: usize) -> Arc<EventCore> {
         family: None,
         traps: None,
         owner: None,
+        announcements: None,
     })
 }
 

@@ -274,6 +274,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             ended
         });
         self.online = false;
+        self.set_page(None);
         for (_, core) in ended {
             if let Some(owner) = &core.owner {
                 owner.notify(core.id, Notice::Hup);
@@ -286,6 +287,8 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
 /// The context is nobody's any more (I8). Its lock is held, and nothing of it is on a counter.
 fn bury(inner: &mut Ctx, ctx: &Arc<Context>, task: &Task) {
     inner.holder = Holder::Tombstone;
+    // It will not acknowledge what it was handed.
+    task.0.untrap();
     inner.unclone();
     let closed = task.0.close(Some(ctx));
     debug_assert!(closed, "a pinned context stays with its task");

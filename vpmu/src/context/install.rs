@@ -215,6 +215,10 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
                 .then(|| Box::new(ServingLock::new(Family::default()))),
             traps: open.attr.sigtrap.map(|_| Arc::default()),
             owner: open.owner.clone(),
+            announcements: match open.target {
+                Target::Vcpu(_) => None,
+                Target::Task(_) | Target::TaskOn(..) => self.announcements().cloned(),
+            },
         })
     }
 
@@ -250,6 +254,11 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         open: &Open<'_>,
         by: &mut impl Caller,
     ) -> Result<(Event, u32), PerfError> {
+        if task.has_exited() {
+            return Err(PerfError::NoSuchTask);
+        }
+        // Until the event asks for itself.
+        let _announced = self.ask(by);
         let mut made = None;
         let mut round = 0;
         loop {
@@ -454,6 +463,7 @@ pub(super) fn inherited<C: Clock, O: PerfObserver>(
         family: None,
         traps: parent.traps.clone(),
         owner: parent.owner.clone(),
+        announcements: parent.announcements.clone(),
     });
     let mut inner = ctx.lock();
     let index = inner.reserve(Arc::clone(&core), leader);

@@ -161,7 +161,7 @@
 //! # Locks
 //!
 //! - **L1** In this order: gate, family, lock of a vCPU's context, lock of a task's context, task's
-//!   slot. No thread has two gates or two families.
+//!   slot, who needs announcements. No thread has two gates or two families.
 //! - **L2** A thread has two locks of tasks' contexts only in a switch, the outgoing task's first. The
 //!   incoming task is claimed by then and the outgoing one not yet let go, so that no other thread can
 //!   want both.
@@ -170,7 +170,7 @@
 //! - **L4** [`Clock`], [`PerfObserver`] and [`CounterSource`](crate::CounterSource) are leaves: called
 //!   with locks held, they neither wait nor call the engine.
 
-pub mod announce;
+mod announce;
 mod attr;
 mod audit;
 mod call;
@@ -198,6 +198,7 @@ mod threads;
 mod trace;
 mod words;
 
+pub use announce::Page;
 pub use attr::{Attr, Target};
 pub use audit::Violation;
 pub use call::{Caller, PerfCall, PerfCallRef, PerfReply};

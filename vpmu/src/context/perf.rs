@@ -6,6 +6,7 @@ use std::boxed::Box;
 
 use vcpu_call::VcpuId;
 
+use super::announce::Announcements;
 use super::call::{Call, Caller, PerfCallRef, PerfReply, Reply};
 use super::cpu::Cpu;
 use super::ctx::{Context, ContextId, Ctx, Holder, Ids};
@@ -49,6 +50,9 @@ pub struct PerfConfig {
     pub interval: Nanos,
     /// What the sources of the vCPUs can count: all of them the same.
     pub supports: fn(&EventConfig) -> bool,
+    /// Guests keep a [`Page`](super::Page) for each vCPU and announce their switches only while its
+    /// flag is up. Otherwise they announce all of them.
+    pub pages: bool,
 }
 
 impl PerfConfig {
@@ -59,6 +63,7 @@ impl PerfConfig {
             slots: 4,
             interval: Nanos::from_micros(10),
             supports: |_| true,
+            pages: false,
         }
     }
 }
@@ -71,6 +76,7 @@ struct Shared<C, O> {
     clock: C,
     observer: O,
     vcpus: Box<[Seat]>,
+    announcements: Option<Arc<Announcements>>,
     tasks: Tally,
     events: Tally,
     contexts: Tally,
@@ -111,6 +117,9 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
             clock,
             observer,
             vcpus: (0..config.vcpus).map(seat).collect(),
+            announcements: config
+                .pages
+                .then(|| Arc::new(Announcements::new(config.vcpus))),
             tasks: Tally::new(0),
             events: Tally::new(0),
             contexts: Tally::new(u64::from(config.vcpus)),
@@ -225,7 +234,8 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         &self.0.observer
     }
 
-    pub(super) fn now(&self) -> Nanos {
+    /// The time now, by the engine's clock.
+    pub fn now(&self) -> Nanos {
         self.0.clock.now()
     }
 
@@ -239,6 +249,11 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
 
     pub(super) fn supports(&self, config: &EventConfig) -> bool {
         (self.0.config.supports)(config)
+    }
+
+    /// Who needs announcements, if they are not made all the time.
+    pub(super) fn announcements(&self) -> Option<&Arc<Announcements>> {
+        self.0.announcements.as_ref()
     }
 
     pub(super) fn vcpu_ctx(&self, vcpu: VcpuId) -> Result<&Arc<Context>, PerfError> {

@@ -3,6 +3,7 @@
 
 use core::fmt;
 
+use super::announce::Hold;
 use super::ctx::Context;
 use super::order::{Place, Publication, Seen, TaskWord};
 use crate::sync::{Arc, Mutex, Ordering, Tally};
@@ -31,8 +32,10 @@ pub(super) struct TaskCore {
     pub(super) published: Publication,
     slot: Mutex<Slot>,
     /// A trap was handed to the guest and not acknowledged yet. Only the vCPU's thread that the
-    /// task is current on touches it, so nothing has to order it.
+    /// task is current on looks at it, and an exit ends it under the context's lock.
     trapped: Tally,
+    /// Until then, what it does next has to be announced.
+    announced: Mutex<Option<Hold>>,
 }
 
 /// The context of a task.
@@ -52,6 +55,7 @@ impl Task {
             published: Publication::new(),
             slot: Mutex::new(Slot::Empty),
             trapped: Tally::new(0),
+            announced: Mutex::new(None),
         }))
     }
 
@@ -123,8 +127,20 @@ impl TaskCore {
         core::mem::swap(&mut *self.slot.lock(), &mut *other.slot.lock());
     }
 
-    pub(super) fn set_trapped(&self, trapped: bool) {
-        self.trapped.store(u64::from(trapped), Ordering::Relaxed);
+    /// A trap was handed to the guest.
+    pub(super) fn trap(&self, announced: Option<Hold>) {
+        self.trapped.store(1, Ordering::Relaxed);
+        *self.announced.lock() = announced;
+    }
+
+    /// No trap is with the guest any more; whether one was.
+    pub(super) fn untrap(&self) -> bool {
+        let was = self.trapped.swap(0, Ordering::Relaxed) != 0;
+        if was {
+            let announced = self.announced.lock().take();
+            drop(announced);
+        }
+        was
     }
 
     pub(super) fn is_trapped(&self) -> bool {

@@ -1,155 +1,170 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! R24: a guest that cannot be made to wait, in both shapes (A1-A3), without a bound.
-//!
-//! P0 is the guest, P1 the host; each stores, passes its fence and looks at what the other stored.
-//! That both miss each other must not happen, and does in the twin of plain atomics as soon as one
-//! of the fences is gone.
+//! R24: announcements on demand (A1-A4). The guest, on its vCPU's thread, cannot be made to wait: it
+//! switches silently or announces, while the host opens and closes events of its task.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use loom::sync::Arc as Shared;
-use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
+use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use loom::sync::atomic::{AtomicU32, fence};
-use loom::thread;
-use vcpu_call::VcpuId;
-use vpmu::context::announce::{Announcements, Flag};
+use vpmu::context::{Attr, Leaves, Page, Task};
 
-use crate::search::search;
+use crate::search::{Seen, search_both};
+use crate::vm::{Cpu, Vm, instructions, race};
 
-/// One of the two sees the other, or both do.
-const THREE: [&str; 3] = ["0:r1=0; 1:r1=1;", "0:r1=1; 1:r1=0;", "0:r1=1; 1:r1=1;"];
-
-/// The forbidden one among them.
-const FOUR: [&str; 4] = [
-    "0:r1=0; 1:r1=0;",
-    "0:r1=0; 1:r1=1;",
-    "0:r1=1; 1:r1=0;",
-    "0:r1=1; 1:r1=1;",
-];
-
-/// Runs both sides, each in front once, and holds what they saw against `expected`.
-fn run<T: Send + Sync + 'static>(
-    name: &str,
-    expected: &[&str],
-    shared: fn() -> T,
-    guest: fn(&T) -> bool,
-    host: fn(&T) -> bool,
-) {
-    let states: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-    for guest_first in [true, false] {
-        let seen = Arc::clone(&states);
-        let front = if guest_first { "guest" } else { "host" };
-        search(&format!("{name}, {front} first"), None, move || {
-            let shared = Shared::new(shared());
-            let (main, other) = if guest_first {
-                (guest, host)
-            } else {
-                (host, guest)
-            };
-            let other = {
-                let shared = Shared::clone(&shared);
-                thread::spawn(move || other(&shared))
-            };
-            let main = main(&shared);
-            let other = other.join().unwrap();
-            let (guest, host) = if guest_first {
-                (main, other)
-            } else {
-                (other, main)
-            };
-            let [guest, host] = [guest, host].map(u8::from);
-            let state = format!("0:r1={guest}; 1:r1={host};");
-            seen.lock().unwrap().insert(state);
-        });
-    }
-    let states = states.lock().unwrap();
-    println!("{name}: States {}", states.len());
-    for state in &*states {
-        println!("{name}: {state}");
-    }
-    let states: Vec<_> = states.iter().map(String::as_str).collect();
-    assert_eq!(states, expected);
+/// A vCPU's page, for a guest with one task.
+struct Shared {
+    announce: AtomicU32,
+    current: AtomicU32,
+    task: Task,
 }
 
-const VCPU: VcpuId = VcpuId(0);
+impl Page for Shared {
+    fn announce(&self, on: bool) {
+        self.announce.store(u32::from(on), Release);
+    }
 
+    fn current(&self) -> Option<Task> {
+        (self.current.load(Acquire) != 0).then(|| self.task.clone())
+    }
+}
+
+impl Shared {
+    /// A page for `cpu`.
+    fn of(cpu: &mut Cpu, task: &Task) -> Arc<Self> {
+        let page = Arc::new(Self {
+            announce: AtomicU32::new(0),
+            current: AtomicU32::new(0),
+            task: task.clone(),
+        });
+        cpu.cpu_mut().set_page(Some(page.clone()));
+        page
+    }
+
+    /// The guest switches to its task, or to nothing, and announces that if it has to; whether it
+    /// had.
+    fn switch(&self, cpu: &mut Cpu, to: bool) -> bool {
+        self.current.store(u32::from(to), Relaxed);
+        fence(SeqCst);
+        let announces = self.announce.load(Relaxed) != 0;
+        if announces {
+            let (prev, next) = if to {
+                (None, Some(self.task.clone()))
+            } else {
+                (Some(self.task.id()), None)
+            };
+            let told = cpu.cpu_mut().announced(prev, Leaves::Queued, next);
+            assert_eq!(told, Ok(()));
+        }
+        announces
+    }
+}
+
+fn counting() -> Attr {
+    Attr::counting(instructions())
+}
+
+/// A2: the guest switches its task in while the host opens the first event.
 #[test]
 fn a_switch_is_announced_or_found_in_the_page() {
-    run(
-        "a_switch_is_announced_or_found_in_the_page",
-        &THREE,
-        || Announcements::new(1),
-        |vm| vm.guest_switches(VCPU, 42).unwrap(),
-        |vm| vm.turn_on(|_| ()) == [42],
-    );
+    static ANNOUNCED: Seen = Seen::new();
+    static SILENT: Seen = Seen::new();
+    search_both("a_switch_is_announced_or_found_in_the_page", 3, |first| {
+        let (vm, [mut cpu]) = Vm::with_pages(1);
+        let task = vm.task(0);
+        let page = Shared::of(&mut cpu, &task);
+        let host = {
+            let (vm, task) = (vm.clone(), task.clone());
+            move || {
+                let event = vm.open(counting(), &task);
+                vm.done();
+                event
+            }
+        };
+        let guest = {
+            let vm = vm.clone();
+            move || {
+                vm.live(cpu, |cpu| {
+                    let announced = page.switch(cpu, true);
+                    ANNOUNCED.count_if(announced);
+                    SILENT.count_if(!announced);
+                })
+            }
+        };
+        let (event, cpu) = race(first, host, guest);
+        assert_eq!(cpu.cpu().current().map(Task::id), Some(task.id()));
+        vm.assert_follows(&event, &task, &[cpu]);
+    });
+    ANNOUNCED.assert_seen("an announced switch");
+    SILENT.assert_seen("a silent switch");
 }
 
+/// A3, A4: one event is closed and another opened while the guest switches out and in again; whatever
+/// is believed in between, the new event follows its task.
 #[test]
-fn a_trap_is_taken_or_the_vcpu_kicked() {
-    run(
-        "a_trap_is_taken_or_the_vcpu_kicked",
-        &THREE,
-        || (Flag::new(), Flag::new()),
-        |(trap_waits, in_user_mode)| in_user_mode.raise_and_look(trap_waits),
-        |(trap_waits, in_user_mode)| trap_waits.raise_and_look(in_user_mode),
-    );
+fn announcements_off_and_on_against_switches() {
+    static SILENT: Seen = Seen::new();
+    search_both("announcements_off_and_on_against_switches", 2, |first| {
+        let (vm, [mut cpu]) = Vm::with_pages(1);
+        let task = vm.task(0);
+        let page = Shared::of(&mut cpu, &task);
+        assert!(!page.switch(&mut cpu, true));
+        let old = vm.perf.open(
+            &vpmu::context::Open::new(counting(), vpmu::context::Target::Task(&task)),
+            &mut *cpu,
+        );
+        let old = old.unwrap();
+        let host = {
+            let (vm, task) = (vm.clone(), task.clone());
+            move || {
+                vm.perf.close(&old, &mut vm.host()).unwrap();
+                let event = vm.open(counting(), &task);
+                vm.done();
+                event
+            }
+        };
+        let guest = {
+            let vm = vm.clone();
+            move || {
+                vm.live(cpu, |cpu| {
+                    let out = page.switch(cpu, false);
+                    let into = page.switch(cpu, true);
+                    SILENT.count_if(!out || !into);
+                })
+            }
+        };
+        let (event, cpu) = race(first, host, guest);
+        vm.assert_follows(&event, &task, &[cpu]);
+    });
+    SILENT.assert_seen("a silent switch");
 }
 
-/// What both shapes are in terms of plain atomics: the guest's word and the host's.
-#[derive(Default)]
-struct Plain {
-    guest: AtomicU32,
-    host: AtomicU32,
-}
-
-fn guest(plain: &Plain) -> bool {
-    plain.guest.store(1, Relaxed);
-    fence(SeqCst);
-    plain.host.load(Relaxed) == 1
-}
-
-fn host(plain: &Plain) -> bool {
-    plain.host.store(1, Relaxed);
-    fence(SeqCst);
-    plain.guest.load(Relaxed) == 1
-}
-
+/// A3: two hosts open the task's first events at once. The one that finds the flags up waits for the
+/// other one's look.
 #[test]
-fn the_pair_over_plain_atomics() {
-    run(
-        "the_pair_over_plain_atomics",
-        &THREE,
-        Plain::default,
-        guest,
-        host,
-    );
-}
-
-#[test]
-fn the_pair_needs_the_guests_fence() {
-    run(
-        "the_pair_needs_the_guests_fence",
-        &FOUR,
-        Plain::default,
-        |plain| {
-            plain.guest.store(1, Relaxed);
-            plain.host.load(Relaxed) == 1
-        },
-        host,
-    );
-}
-
-#[test]
-fn the_pair_needs_the_hosts_fence() {
-    run(
-        "the_pair_needs_the_hosts_fence",
-        &FOUR,
-        Plain::default,
-        guest,
-        |plain| {
-            plain.host.store(1, Relaxed);
-            plain.guest.load(Relaxed) == 1
-        },
-    );
+fn two_ask_at_once() {
+    search_both("two_ask_at_once", 2, |first| {
+        let (vm, [mut cpu]) = Vm::with_pages(2);
+        let task = vm.task(0);
+        let page = Shared::of(&mut cpu, &task);
+        // Silent, and for good: only a look tells.
+        assert!(!page.switch(&mut cpu, true));
+        let host = || {
+            let (vm, task) = (vm.clone(), task.clone());
+            move || {
+                let event = vm.open(counting(), &task);
+                let state = vm.state(&event);
+                vm.done();
+                (event, state)
+            }
+        };
+        let (one, two) = (host(), host());
+        let guest = {
+            let vm = vm.clone();
+            move || vm.live(cpu, |_| ())
+        };
+        let hosts = move || race(first, one, two);
+        let ((one, two), cpu) = race(first, hosts, guest);
+        let here = vpmu::context::State::Active(cpu.cpu().id());
+        assert_eq!([one.1, two.1], [here; 2]);
+    });
 }

@@ -80,10 +80,20 @@ pub(crate) struct Vm {
 impl Vm {
     /// `N` online vCPUs with two counters each, and a machine that ends when `parties` are done.
     pub(crate) fn new<const N: usize>(parties: usize) -> (Self, [Box<Cpu>; N]) {
+        Self::with(parties, false)
+    }
+
+    /// The same for a guest that keeps pages.
+    pub(crate) fn with_pages<const N: usize>(parties: usize) -> (Self, [Box<Cpu>; N]) {
+        Self::with(parties, true)
+    }
+
+    fn with<const N: usize>(parties: usize, pages: bool) -> (Self, [Box<Cpu>; N]) {
         let vcpus = u32::try_from(N).unwrap();
         let config = PerfConfig {
             slots: 2,
             interval: Nanos(0),
+            pages,
             ..PerfConfig::new(vcpus)
         };
         // No kick: a thread that has nothing else to do sleeps where a call wakes it.

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use vcpu_call::VcpuId;
-use vpmu::Nanos;
 use vpmu::context::{PerfConfig, PerfError, Reading, State};
+use vpmu::{Event, Nanos};
 
 use crate::rig::Rig;
 use crate::rig::ground::Ground;
@@ -84,6 +84,7 @@ impl Books {
         world.look();
         self.ground.follow(&world.rig);
         self.placed(world);
+        self.throttles(world);
         for event in 0..world.events.len() {
             self.reads(
                 world,
@@ -179,6 +180,16 @@ impl Books {
                 _ => None,
             };
             assert_eq!(self.ground.vcpu(opened.event.id()), says, "{status:?}");
+        }
+    }
+
+    /// V4: what costs its guest an exit each overflows when it does.
+    fn throttles(&self, world: &World) {
+        for opened in &world.events {
+            let ticks = opened.event.attr().config.event == Event::PortTick;
+            if ticks && let Ok(status) = world.rig.perf.status(&opened.event) {
+                assert_eq!(status.throttled, 0, "{status:?}");
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 use proptest::option;
 use proptest::prelude::*;
 use vpmu::context::{Attr, Leaves, Sample};
+use vpmu::{Event, EventConfig};
 
 use crate::rig::{cycles, user_instructions};
 
@@ -83,7 +84,8 @@ fn leaves() -> impl Strategy<Value = Leaves> {
 }
 
 fn attr() -> impl Strategy<Value = Attr> {
-    let config = prop_oneof![Just(cycles()), Just(user_instructions())];
+    let ticks = EventConfig::everywhere(Event::PortTick);
+    let config = prop_oneof![Just(cycles()), Just(user_instructions()), Just(ticks)];
     let period = prop_oneof![Just(0), Just(10), Just(20), 1..30_u64];
     let disabled = prop::bool::weighted(0.3);
     let pinned = prop::bool::weighted(0.2);
