@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use crate::rig::{Rig, kind};
+use crate::rig::{Rig, kind, until};
 
 const INFO: &str = r#"{"do":"info"}"#;
 
@@ -35,10 +35,14 @@ fn sixty_four_clients_work_side_by_side() {
     });
     // Their places are free, and their events closed, once they are noticed to be gone.
     let mut last = rig.client();
-    while last.error(INFO) == "busy" {
-        last = rig.client();
-    }
-    while last.ok(INFO)["events"] != 0 {}
+    until("a place is free", || {
+        let busy = last.error(INFO) == "busy";
+        if busy {
+            last = rig.client();
+        }
+        !busy
+    });
+    until("all events are closed", || last.ok(INFO)["events"] == 0);
 }
 
 #[test]
@@ -57,6 +61,8 @@ fn one_more_than_there_may_be_is_told_so() {
     );
     assert_eq!(more.answer(), None);
     clients.pop();
-    while rig.client().ask(INFO)["ok"].is_null() {}
+    until("its place is free", || {
+        !rig.client().ask(INFO)["ok"].is_null()
+    });
     assert_eq!(clients[0].ok(INFO)["state"], "running");
 }

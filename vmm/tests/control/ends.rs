@@ -9,7 +9,7 @@ use std::time::Duration;
 use vmm::control::{ControlError, ControlServer, ControlSocket, Limits};
 
 use crate::machine::Machine;
-use crate::rig::{Rig, kind};
+use crate::rig::{LONG, Rig, kind, until};
 
 #[test]
 fn the_socket_goes_with_its_server() {
@@ -49,7 +49,9 @@ fn whoever_waits_for_the_end_hears_of_it() {
     begun.recv().unwrap();
     stops.send(r#"{"do":"stop"}"#);
     // As `perfvisor run` does: the run ends, then the server.
-    while rig.client().ok(r#"{"do":"info"}"#)["state"] != "ended" {}
+    until("the run is over", || {
+        rig.client().ok(r#"{"do":"info"}"#)["state"] == "ended"
+    });
     rig.stop();
     assert_eq!(stops.answer().unwrap()["ok"]["state"], "ended");
     assert_eq!(
@@ -66,7 +68,10 @@ fn a_wait_is_given_up_with_the_server() {
     });
     let mut client = rig.client();
     let begun = rig.machine.next_wait();
-    client.send(r#"{"do":"wait","state":"paused"}"#);
+    let long = LONG.as_millis();
+    client.send(&format!(
+        r#"{{"do":"wait","state":"paused","limit_ms":{long}}}"#
+    ));
     // Not begun when the server ends, so not answered.
     client.send(r#"{"do":"info"}"#);
     begun.recv().unwrap();

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Events by the socket, down to the perf core.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::rig::{Client, Rig, kind};
+use crate::rig::{Client, Rig, kind, until};
 
 fn open(client: &mut Client, more: &str) -> u64 {
     let line = format!(r#"{{"do":"events-open","vcpu":1,"event":"cycles"{more}}}"#);
     client.ok(&line)["event"].as_u64().unwrap()
 }
 
-fn read(client: &mut Client, event: u64) -> serde_json::Value {
+fn read(client: &mut Client, event: u64) -> Value {
     client.ok(&format!(r#"{{"do":"events-read","event":{event}}}"#))
 }
 
@@ -164,12 +164,11 @@ fn events_go_with_their_client_unless_they_are_kept() {
         "any client may read any event"
     );
     drop(first);
-    let list = loop {
-        let list = second.ok(r#"{"do":"events-list"}"#)["events"].take();
-        if list.as_array().unwrap().len() == 2 {
-            break list;
-        }
-    };
+    let mut list = Value::Null;
+    until("one of three events is closed", || {
+        list = second.ok(r#"{"do":"events-list"}"#)["events"].take();
+        list.as_array().unwrap().len() == 2
+    });
     let line = |event, keep, own| {
         json!({
             "event": event, "vcpu": 1, "name": "cycles", "period": null, "pinned": false,

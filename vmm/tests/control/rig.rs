@@ -1,17 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A server with a made-up VM, and clients of it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vmm::control::{ControlServer, Limits};
 
 use crate::machine::Machine;
+
+/// Long past the moment at which a server that works has answered.
+pub(crate) const LONG: Duration = Duration::from_secs(10);
+
+/// Asks again and again until `is_so`, and fails if `what` never comes to be.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}: not within {LONG:?}");
+        thread::yield_now();
+    }
+}
 
 /// A server of a [`Machine`] on a socket of its own.
 pub(crate) struct Rig {
@@ -41,6 +55,10 @@ impl Rig {
 
     pub(crate) fn client(&self) -> Client {
         let stream = UnixStream::connect(&self.path).expect("the server listens");
+        // The two halves are one socket.
+        for limit in [UnixStream::set_read_timeout, UnixStream::set_write_timeout] {
+            limit(&stream, Some(LONG)).expect("a limit that is not zero");
+        }
         Client {
             lines: BufReader::new(stream.try_clone().expect("there are descriptors")),
             stream,
@@ -86,10 +104,12 @@ impl Client {
     /// The next answer; none at the end of the connection.
     pub(crate) fn answer(&mut self) -> Option<Value> {
         let mut line = String::new();
-        self.lines
-            .read_line(&mut line)
-            .ok()
-            .filter(|read| *read > 0)?;
+        let read = self.lines.read_line(&mut line);
+        if let Err(error) = &read {
+            let late = error.kind() == ErrorKind::WouldBlock;
+            assert!(!late, "no answer and no end within {LONG:?}");
+        }
+        read.ok().filter(|read| *read > 0)?;
         Some(serde_json::from_str(&line).expect("answers are JSON"))
     }
 

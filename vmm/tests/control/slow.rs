@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Requests that take long, clients that leave or read nothing: others do not notice.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use vmm::control::Limits;
 
-use crate::rig::{Rig, kind};
+use crate::rig::{Rig, kind, until};
 
 const PAUSE: &str = r#"{"do":"pause","id":"p"}"#;
 const INFO: &str = r#"{"do":"info"}"#;
@@ -26,7 +26,7 @@ fn a_request_that_takes_too_long_is_answered_and_its_client_busy() {
     assert_eq!(client.error("?"), "bad-json");
     held.open();
     // Until its thread is back. Even that one may be late: nothing takes no time.
-    while client.error(INFO) == "busy" {}
+    until("its thread is back", || client.error(INFO) != "busy");
     // The late pause was done, and its answer is nobody's.
     let mut patient = Rig::client(&rig);
     let answer = patient.ask(r#"{"do":"wait","state":"paused"}"#);
@@ -66,8 +66,8 @@ fn a_client_that_dies_in_a_request_harms_nobody() {
     assert_eq!(kind(&rig.client().answer().unwrap()), "busy");
     held.open();
     other.ok(r#"{"do":"wait","state":"paused"}"#);
-    while other.ok(INFO)["events"] != 0 {}
-    while rig.client().error(INFO) == "busy" {}
+    until("its event is closed", || other.ok(INFO)["events"] == 0);
+    until("its place is free", || rig.client().error(INFO) != "busy");
     assert_eq!(other.ok(INFO)["state"], "paused");
 }
 
@@ -79,7 +79,12 @@ fn a_client_that_reads_nothing_is_dropped() {
     });
     let (mut deaf, mut other) = (rig.client(), rig.client());
     // Until nobody takes it: at first because it is not listened to, then because it is dropped.
-    while deaf.stream.write_all(b"?\n").is_ok() {}
+    let over = loop {
+        if let Err(error) = deaf.stream.write_all(b"?\n") {
+            break error.kind();
+        }
+    };
+    assert_ne!(over, ErrorKind::WouldBlock, "it is kept");
     assert_eq!(other.ok(INFO)["state"], "running");
 }
 

@@ -5,6 +5,9 @@ use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use super::desk::{Dir, ctl};
 
@@ -58,6 +61,16 @@ pub(crate) fn a_server_that_does_not_accept_is_given_up() {
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
     // The one that may wait to be accepted: the command's own waits even to be connected.
     let _first = UnixStream::connect(dir.socket()).unwrap();
-    let line = ctl(&dir.socket(), "info --timeout 0.05").failed(124);
-    assert!(line.starts_with("No answer from "), "{line}");
+    // A command that waited for the socket's end would hear of it then, and call it another error.
+    let long = Duration::from_secs(10);
+    let (done, ended) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let _ = ended.recv_timeout(long);
+            drop(listener);
+        });
+        let line = ctl(&dir.socket(), "info --timeout 0.05").failed(124);
+        assert!(line.starts_with("No answer from "), "{line}");
+        drop(done);
+    });
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use crate::build::{self, Executable};
 use crate::host;
 use crate::job::Input;
 use crate::model;
+use crate::say;
 use crate::workspace;
 
 /// A test that takes longer hangs.
@@ -25,18 +27,27 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// The same where a model checker searches.
 const SEARCH_DEADLINE: Duration = Duration::from_secs(240);
 
-/// Optimises all that is not of the workspace, as cargo's configuration has it.
-const CHECKER_OPTIMISED: &str = r#"profile.release.package."*".opt-level=3"#;
+/// The model checkers themselves: what searches, and has to be fast. All else is compiled sooner
+/// than it is optimised.
+const CHECKERS: [&str; 5] = [
+    "generator",
+    "loom",
+    "shuttle-engine",
+    "shuttle-schedulers",
+    "shuttle-std",
+];
 
 /// What is unused in a mutant is no news.
 pub(crate) const QUIET: &str = "-Awarnings";
 
-/// A place to try mutants in: a tree of its own and what is built out of it.
+/// A place to build mutants in: a tree of its own and what is built out of it.
 pub(crate) struct Workshop {
     tree: Tree,
     target: PathBuf,
     kept: PathBuf,
     unmutated: BTreeMap<Binary, Unmutated>,
+    /// How many mutants were built.
+    mutants: u32,
 }
 
 /// Tests that were built without a mutant.
@@ -44,6 +55,16 @@ pub(crate) struct Workshop {
 struct Unmutated {
     path: PathBuf,
     digest: u64,
+}
+
+/// A test that was built and can be run while its workshop builds others.
+pub(crate) struct Built<'a> {
+    test: &'a Test,
+    program: PathBuf,
+    /// Of no use once the test was run.
+    once: bool,
+    folder: PathBuf,
+    build: Duration,
 }
 
 /// What became of a test.
@@ -60,27 +81,33 @@ pub(crate) struct Tried {
 impl Workshop {
     /// One in `folder` for mutants of the tree at `source`.
     pub(crate) fn open(source: &Path, folder: &Path) -> Result<Self> {
-        let kept = folder.join("unmutated");
+        let kept = folder.join("kept");
         fs::create_dir_all(&kept)?;
         Ok(Self {
             tree: Tree::copy(source, &folder.join("tree"))?,
             target: folder.join("target"),
             kept,
             unmutated: BTreeMap::new(),
+            mutants: 0,
         })
     }
 
-    /// What `test` says about the tree as it is; an error if that does not compile.
-    pub(crate) fn try_unmutated(&mut self, test: &Test) -> Result<Tried> {
+    /// `test` of the tree as it is; an error if that does not compile.
+    pub(crate) fn build_unmutated<'a>(&mut self, test: &'a Test) -> Result<Built<'a>> {
         let started = Instant::now();
-        let unmutated = self.unmutated(&test.binary)?;
-        let build = started.elapsed();
-        self.run(&unmutated.path, test, build)
+        let program = self.unmutated(&test.binary)?.path;
+        Ok(Built {
+            test,
+            program,
+            once: false,
+            folder: self.folder_of(test),
+            build: started.elapsed(),
+        })
     }
 
-    /// What `test` says about the tree with `patch`; an error if that does not compile or makes
-    /// no difference to what is run.
-    pub(crate) fn try_mutant(&mut self, patch: &Patch, test: &Test) -> Result<Tried> {
+    /// `test` of the tree with `patch`; an error if that does not compile or makes no difference
+    /// to what is run.
+    pub(crate) fn build_mutant<'a>(&mut self, patch: &Patch, test: &'a Test) -> Result<Built<'a>> {
         let started = Instant::now();
         let unmutated = self.unmutated(&test.binary).context("without it")?;
         let _applied = self.tree.apply(patch)?;
@@ -93,7 +120,21 @@ impl Workshop {
             digest(&built.path)? != unmutated.digest,
             "it is no part of what its test runs"
         );
-        self.run(&built.path, test, started.elapsed())
+        self.mutants += 1;
+        let program = self.kept.join(format!("mutant-{}", self.mutants));
+        keep(&built.path, &program)?;
+        Ok(Built {
+            test,
+            program,
+            once: true,
+            folder: self.folder_of(test),
+            build: started.elapsed(),
+        })
+    }
+
+    /// Where cargo would run `test`.
+    fn folder_of(&self, test: &Test) -> PathBuf {
+        self.tree.root().join(&test.binary.package)
     }
 
     /// The tests without a mutant, built when they are first needed.
@@ -130,24 +171,29 @@ impl Workshop {
                     .env("CARGO_TARGET_DIR", &self.target);
             }
             Some(model) => {
-                // The search itself, in the checker's crate, is what has to be fast; ours is what
-                // is compiled over and over.
                 cargo
-                    .args(["--release", "--config", CHECKER_OPTIMISED])
+                    .arg("--release")
                     .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+                for checker in CHECKERS {
+                    let optimised = format!("profile.release.package.{checker}.opt-level=3");
+                    cargo.args(["--config", &optimised]);
+                }
                 model.choose(&mut cargo, &self.target, QUIET);
             }
         }
         build(cargo, binary)
     }
+}
 
-    fn run(&self, program: &Path, test: &Test, build: Duration) -> Result<Tried> {
-        let mut command = Command::new(program);
+impl Built<'_> {
+    /// Runs it.
+    pub(crate) fn run(self) -> Result<Tried> {
+        let mut command = Command::new(&self.program);
         command
-            .args([&test.name, "--exact"])
-            .current_dir(self.tree.root().join(&test.binary.package));
+            .args([&self.test.name, "--exact"])
+            .current_dir(&self.folder);
         model::by_day(&mut command);
-        let (judge, deadline): (fn(&_, &_, &_) -> _, _) = match test.binary.model {
+        let (judge, deadline): (fn(&_, &_, &_) -> _, _) = match self.test.binary.model {
             None => (verdict::of_rust_test, DEADLINE),
             Some(_) => (verdict::of_model_test, SEARCH_DEADLINE),
         };
@@ -160,10 +206,24 @@ impl Workshop {
             Some(deadline),
         )?;
         Ok(Tried {
-            verdict: judge(&ended, &String::from_utf8_lossy(&text), &test.name),
-            build,
+            verdict: judge(&ended, &String::from_utf8_lossy(&text), &self.test.name),
+            build: self.build,
             run: started.elapsed(),
         })
+    }
+}
+
+/// There are hundreds, some of them large.
+impl Drop for Built<'_> {
+    fn drop(&mut self) {
+        if !self.once {
+            return;
+        }
+        match fs::remove_file(&self.program) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => say::step(format_args!("{} stays: {e}", self.program.display())),
+        }
     }
 }
 

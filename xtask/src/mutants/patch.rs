@@ -16,7 +16,8 @@
 //! ```
 //!
 //! with exactly one `Killed-by` and at most one `Hang`, followed by a unified diff of existing
-//! files. TEST is the whole name, such as `install::r01_first_install`. A test hangs when it takes
+//! files. TEST is the whole name, such as `install::r01_first_install`; it must not start other
+//! programs of its build, which is by then another mutant's. A test hangs when it takes
 //! minutes, and under a model checker also when an execution of it takes more steps than the
 //! checker allows; a deadlock that the checker finds is a failure like any other.
 

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The work there is for mutants that need no guest, done in several workshops at once.
+//! The work there is for mutants that need no guest, done in several workshops at once. Each builds
+//! while the tests that it built before are run: a test that hangs holds nobody up.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use anyhow::Result;
 
-use super::native::{Tried, Workshop};
+use super::native::{Built, Tried, Workshop};
 use super::patch::{Killer, Patch, Test};
+
+/// How many tests a workshop may have running. Most are over at once; a dozen may hang, which
+/// takes minutes and next to no computing.
+const RUNNING: u32 = 16;
 
 /// Something to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,15 +61,21 @@ pub(crate) fn work<'a>(
         for (number, workshop) in workshops.iter_mut().enumerate() {
             let (jobs, sender) = (&jobs, sender.clone());
             scope.spawn(move || {
-                while let Some(job) = take(jobs, number % 2 == 0) {
-                    let tried = match job {
-                        Job::Unmutated(test) => workshop.try_unmutated(test),
-                        Job::Mutant(patch, test) => workshop.try_mutant(patch, test),
-                    };
-                    if sender.send((job, tried)).is_err() {
-                        return;
+                let places = Places::new(RUNNING);
+                thread::scope(|runs| {
+                    while let Some(job) = take(jobs, number % 2 == 0) {
+                        let built = match job {
+                            Job::Unmutated(test) => workshop.build_unmutated(test),
+                            Job::Mutant(patch, test) => workshop.build_mutant(patch, test),
+                        };
+                        let (place, sender) = (places.take(), sender.clone());
+                        runs.spawn(move || {
+                            let _place = place;
+                            // Whoever hears of it is there to the end.
+                            let _ = sender.send((job, built.and_then(Built::run)));
+                        });
                     }
-                }
+                });
             });
         }
         drop(sender);
@@ -80,6 +91,42 @@ fn take<T>(jobs: &Mutex<VecDeque<T>>, from_front: bool) -> Option<T> {
         jobs.pop_front()
     } else {
         jobs.pop_back()
+    }
+}
+
+/// Places that are taken and given back.
+struct Places {
+    free: Mutex<u32>,
+    given_back: Condvar,
+}
+
+/// One of [`Places`], until it is dropped.
+struct Place<'a>(&'a Places);
+
+impl Places {
+    fn new(free: u32) -> Self {
+        Self {
+            free: Mutex::new(free),
+            given_back: Condvar::new(),
+        }
+    }
+
+    /// Waits until one is free.
+    fn take(&self) -> Place<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .given_back
+            .wait_while(free, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Place(self)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.given_back.notify_one();
     }
 }
 
@@ -130,5 +177,23 @@ mod tests {
             "b",
         ];
         assert_eq!(order, wanted);
+    }
+    #[test]
+    fn no_more_are_taken_than_there_are() {
+        let places = Places::new(2);
+        let (first, _second) = (places.take(), places.take());
+        thread::scope(|scope| {
+            let (sender, taken) = mpsc::channel();
+            let places = &places;
+            scope.spawn(move || {
+                let _third = places.take();
+                sender.send(()).unwrap();
+            });
+            assert_eq!(*places.free.lock().unwrap(), 0);
+            assert_eq!(taken.try_recv(), Err(mpsc::TryRecvError::Empty));
+            drop(first);
+            taken.recv().unwrap();
+        });
+        assert_eq!(*places.free.lock().unwrap(), 1);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io::Write;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::trace::hub::now;
 use crate::trace::{TraceConfig, Tracer, Tracing};
 
 /// Long enough for any machine; nothing waits for it unless it fails.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// A trace whose writer looks only when it is woken.
 fn start(sink: impl Write + Send + 'static, capacity: usize) -> Tracing {
@@ -83,13 +84,15 @@ fn all_that_is_recorded_comes_out_on_its_track() {
 fn a_sink_that_blocks_costs_records_and_is_left_behind() {
     let (sink, blocks, _let_go) = Blocked::new();
     let tracing = start(sink, 8);
-    blocks.recv().unwrap();
+    blocks.recv_timeout(LIMIT).expect("the writer begins");
     let mut trace = tracing.tracer().vcpu(0);
     for _ in 0..10 {
         trace.enter(now());
         trace.exit(now(), "io-out");
     }
-    let summary = tracing.finish(Duration::ZERO);
+    let (end, ended) = mpsc::channel();
+    thread::spawn(move || end.send(tracing.finish(Duration::ZERO)));
+    let summary = ended.recv_timeout(LIMIT).expect("it waits for the sink");
     assert_eq!((summary.records, summary.dropped), (0, 20));
     let error = summary.error.unwrap();
     assert!(error.contains("given up after 0 ms"), "{error}");
@@ -182,7 +185,7 @@ fn a_ring_that_fills_up_wakes_the_writer() {
         trace.enter(now());
         trace.exit(now(), "io-out");
     }
-    heard.recv().unwrap();
+    heard.recv_timeout(LIMIT).expect("the writer is woken");
     let so_far = format!("{}]", kept.text());
     assert!(so_far.contains("guest"), "{so_far}");
 }
@@ -201,8 +204,9 @@ fn a_sink_that_waits_does_not_keep_the_writer_from_being_woken() {
     }
     drop(let_go);
     // What it blocked in, and what was recorded meanwhile.
-    heard.recv().unwrap();
-    heard.recv().unwrap();
+    for write in ["the first", "the second"] {
+        heard.recv_timeout(LIMIT).expect(write);
+    }
     assert!(kept.text().contains("guest"), "{}", kept.text());
 }
 
