@@ -10,6 +10,11 @@ pub struct Counts {
     pub switches: u64,
     /// Those of them that were announced by a SWITCH command.
     pub announced: u64,
+    /// Those of them that the port refused.
+    pub refused_switches: u64,
+    /// Exits, executions, migrations and wakes that the port refused. A migration or wake may be
+    /// if announcements were switched on since the task's last one.
+    pub refused: u64,
     /// Traps that came as an exception.
     pub by_exception: u64,
     /// Traps that USER returned before a return to user mode.
@@ -17,13 +22,15 @@ pub struct Counts {
     /// USERs that returned none.
     pub for_nothing: u64,
     /// What the port's rules exclude: exceptions without a record, records of other tasks, records
-    /// before the one before was acknowledged, returns from no handler. Always 0.
+    /// before the one before was acknowledged, returns from no handler. 0 always.
     pub odd: u64,
 }
 
 pub(super) struct Atomic {
     pub(super) switches: AtomicU64,
     pub(super) announced: AtomicU64,
+    pub(super) refused_switches: AtomicU64,
+    pub(super) refused: AtomicU64,
     pub(super) by_exception: AtomicU64,
     pub(super) by_user: AtomicU64,
     pub(super) for_nothing: AtomicU64,
@@ -35,6 +42,8 @@ impl Atomic {
         Self {
             switches: AtomicU64::new(0),
             announced: AtomicU64::new(0),
+            refused_switches: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             by_exception: AtomicU64::new(0),
             by_user: AtomicU64::new(0),
             for_nothing: AtomicU64::new(0),
@@ -47,6 +56,8 @@ impl Atomic {
         Counts {
             switches: of(&self.switches),
             announced: of(&self.announced),
+            refused_switches: of(&self.refused_switches),
+            refused: of(&self.refused),
             by_exception: of(&self.by_exception),
             by_user: of(&self.by_user),
             for_nothing: of(&self.for_nothing),

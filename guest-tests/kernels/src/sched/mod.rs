@@ -113,13 +113,13 @@ static FAILED_FORKS: AtomicU64 = AtomicU64::new(0);
 /// Returns how many CPUs there are.
 ///
 /// # Errors
-/// Which CPU did not come up.
+/// Which CPU did not come up, or that the port refuses CPU 0's page.
 pub fn init() -> Result<usize, Text> {
     idt::main().allow_user(vector::SYSCALL, true);
     trap::hook(vector::SYSCALL, syscall::on_syscall);
     trap::hook(vector::PERF_TRAP, signal::on_trap);
-    mem::map(TICKS, port::tick_frame(), Access::User);
-    port::attach();
+    cpu::without_interrupts(port::attach)?;
+    mem::map(TICKS, port::tick_page(), Access::User);
     smp::start_all()
 }
 
@@ -132,6 +132,8 @@ pub fn enter(cpu: usize) -> Outcome {
     vcpu.wish_to_leave.store(false, Relaxed);
     smp::start(cpu, serve);
     if !time::wait_ms(PATIENCE_MS, || vcpu.serves.load(Acquire)) {
+        // Its own reason, if it has one.
+        smp::finish(cpu)?;
         fail!("CPU {cpu} did not begin to run tasks within 30 s");
     }
     Ok(())
@@ -142,13 +144,12 @@ fn serve() -> Outcome {
     let vcpu = Vcpu::this();
     cpu::without_interrupts(|| {
         cpu::invalidate_page(TICKS);
-        port::attach();
+        port::attach()?;
         vcpu.serves.store(true, Release);
         vcpu.run(Idle::Halts, || vcpu.wish_to_leave.load(Acquire));
-        port::detach();
         vcpu.serves.store(false, Release);
-    });
-    Ok(())
+        port::detach()
+    })
 }
 
 /// Ends what [`enter`] began. The task that runs there, and those queued there, go on on `refuge`;

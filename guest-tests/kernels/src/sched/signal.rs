@@ -3,6 +3,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use super::port::Record;
 use super::task::Task;
 use super::user::{self, Block, Logged};
 use super::vcpu::Vcpu;
@@ -19,10 +20,10 @@ pub(super) fn on_trap(frame: &mut TrapFrame) -> Verdict {
     if !frame.is_user() || vcpu.current().is_none() {
         return Verdict::Pass;
     }
-    match port::record() {
+    match port::page().record() {
         Some(record) => {
             vcpu.counts.by_exception.fetch_add(1, Relaxed);
-            deliver(vcpu, frame, record);
+            deliver(vcpu, frame, record, false);
         }
         None => vcpu.count_odd(),
     }
@@ -32,14 +33,10 @@ pub(super) fn on_trap(frame: &mut TrapFrame) -> Verdict {
 /// The last check before the return to user mode found that a trap waits (U4).
 pub(super) extern "C" fn take_by_user(frame: &mut TrapFrame) {
     let vcpu = Vcpu::this();
-    match port::user() {
+    match port::take_record() {
         Some(record) => {
             vcpu.counts.by_user.fetch_add(1, Relaxed);
-            let record = Logged {
-                by_user: true,
-                ..record
-            };
-            deliver(vcpu, frame, record);
+            deliver(vcpu, frame, record, true);
         }
         None => _ = vcpu.counts.for_nothing.fetch_add(1, Relaxed),
     }
@@ -47,7 +44,7 @@ pub(super) extern "C" fn take_by_user(frame: &mut TrapFrame) {
 }
 
 /// Makes the task go on in its handler.
-fn deliver(vcpu: &Vcpu, frame: &mut TrapFrame, record: Logged) {
+fn deliver(vcpu: &Vcpu, frame: &mut TrapFrame, record: Record, by_user: bool) {
     let Some(tid) = vcpu.current() else {
         return vcpu.count_odd();
     };
@@ -56,10 +53,14 @@ fn deliver(vcpu: &Vcpu, frame: &mut TrapFrame, record: Logged) {
         return vcpu.count_odd();
     }
     block.set_record(&Logged {
+        event: record.event,
+        task: record.task,
+        address: record.addr,
+        data: record.data,
         rip: frame.rip,
         left: frame.rcx,
         cpu: cpu::current() as u64,
-        ..record
+        by_user,
     });
     // SAFETY: this vCPU runs the task.
     unsafe { task.own() }.interrupted = *frame;
@@ -74,5 +75,7 @@ pub(super) fn sigreturn(vcpu: &Vcpu, task: &Task, frame: &mut TrapFrame) {
     }
     // SAFETY: this vCPU runs the task.
     *frame = unsafe { task.own() }.interrupted;
-    port::trap_done();
+    if !port::trap_done() {
+        vcpu.count_odd();
+    }
 }

@@ -79,7 +79,11 @@ fn fork(parent: Tid, at: usize) -> Option<Tid> {
     unsafe { task.start_at(block, at, cpu::current()) };
     let forgotten = old.forgotten.load(Relaxed);
     task.forgotten.store(forgotten, Relaxed);
-    let id = port::fork(old.port_id.load(Relaxed));
+    let Some(id) = port::fork(old.port_id.load(Relaxed)) else {
+        task.set_state(State::Free);
+        FAILED_FORKS.fetch_add(1, Relaxed);
+        return None;
+    };
     task.port_id.store(id, Relaxed);
     vcpu::queue(tid, cpu::current());
     Some(tid)

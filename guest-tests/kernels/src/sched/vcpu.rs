@@ -15,7 +15,7 @@ use super::counts::Atomic;
 use super::port::{self, Leaves};
 use super::queue::Queue;
 use super::task::{KILLED, NOWHERE, Own, State, Task};
-use super::{TICKS, Tid, entry};
+use super::{Tid, entry};
 use crate::sync::{Lock, PerCpu};
 use crate::trap::{TrapFrame, vector};
 use crate::{MAX_CPUS, apic, cpu, session};
@@ -171,9 +171,7 @@ impl Vcpu {
             End::Yields | End::Migrates(_) | End::Exits => Leaves::Queued,
         };
         self.counts.switches.fetch_add(1, Relaxed);
-        if port::switch(id(prev), leaves, id(next)) {
-            self.counts.announced.fetch_add(1, Relaxed);
-        }
+        port::switch(id(prev), leaves, id(next));
         self.current
             .store(next.map_or(NOBODY, |task| task.0), Relaxed);
         let Some(tid) = prev else {
@@ -248,23 +246,22 @@ pub(super) fn queue(tid: Tid, cpu: usize) {
     }
 }
 
-/// Puts into the frame what `task_return` looks for.
+/// Puts into the frame what `task_return` looks for, and into the page where it will look.
 pub(super) fn prepare_return(vcpu: &Vcpu, frame: &mut TrapFrame) {
     let wanted = &vcpu.window_stores;
     let store = wanted.load(Relaxed) != 0 && wanted.fetch_sub(1, Relaxed) != 0;
-    frame.vector = port::page();
-    frame.error = if store { TICKS } else { 0 };
+    let page = port::page();
+    page.set_return_window(entry::window(store));
+    frame.vector = core::ptr::from_ref(page) as u64;
+    frame.error = u64::from(store);
 }
 
 /// At the end of every trap: whether the way back is by `task_return`. Ends the current task's turn
 /// if another CPU wants that.
 pub(crate) fn returns_to_task(frame: &mut TrapFrame) -> bool {
-    let window = entry::window();
     if !frame.is_user() {
-        // An NMI; a trap may wait now that did not at the check.
-        if window.contains(&frame.rip) {
-            frame.rip = window.start;
-        }
+        // After an NMI in the window: a trap may wait now that did not at the check.
+        frame.rip = port::page().restart_rip(frame.rip);
         return false;
     }
     let vcpu = Vcpu::this();
