@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! `perfvisor ctl`: one request to a VM that runs.
+//! `perfvisor ctl`: one request to a VM that runs, or the counting of `stat`.
 
 mod args;
 mod connection;
 mod failure;
+mod link;
 mod request;
 mod show;
+mod stat;
 
 use serde::de::DeserializeOwned;
 
-use self::args::{Cpus, Events, Verb};
+use self::args::{Command, Cpus, Events, Verb};
 use super::Failure;
 use super::output::{self, Stream};
 use super::status::Status;
@@ -19,26 +21,26 @@ pub(super) use self::args::Args;
 
 /// Has the VM do what was asked for, and says what came of it.
 pub(super) fn run(args: &Args) -> Result<Status, Failure> {
-    let request = request::of(&args.verb)?;
+    match &args.command {
+        Command::Request(verb) => request(args, verb),
+        Command::Stat(stat) => stat::run(args, stat),
+    }
+}
+
+fn request(args: &Args, verb: &Verb) -> Result<Status, Failure> {
+    let request = request::of(verb)?;
     let limit = args.timeout.unwrap_or_else(|| request::patience(&request));
     let line = Request::new(request).line();
     let line =
         connection::ask(&args.socket, line, limit).map_err(|error| failure::unanswered(&error))?;
-    let answer = read(&line).map_err(|why| {
-        let socket = args.socket.display();
-        let line = format!(
-            "What listens at {socket} does not speak this program's protocol: {why} (use the \
-             `perfvisor` that runs the VM)"
-        );
-        Failure::new(Status::HostIo, line)
-    })?;
+    let answer = read(&line).map_err(|why| failure::foreign(&args.socket, &why))?;
     let text = if args.json {
         let done = answer.result.as_ref().map_err(failure::refused)?;
         let text = serde_json::to_string_pretty(done)
             .map_err(|error| Failure::of(Status::HostIo, &error))?;
         text + "\n"
     } else {
-        let text = say(&args.verb, &answer).map_err(|refusal| failure::refused(&refusal))?;
+        let text = say(verb, &answer).map_err(|refusal| failure::refused(&refusal))?;
         tame(&text)
     };
     Stream::Stdout.write(&text).map_err(output::to_failure)?;
@@ -64,6 +66,7 @@ fn say(verb: &Verb, answer: &Answer) -> Result<String, Refusal> {
         Verb::Cpus(Cpus::Remove { .. }) => with(answer, show::removed),
         Verb::Pause | Verb::Resume | Verb::Stop => with(answer, show::now_is),
         Verb::Wait(_) => with(answer, show::reached),
+        Verb::Tasks => with(answer, show::tasks),
         Verb::Events(events) => match events {
             Events::Open(_) => with(answer, show::opened),
             Events::Enable(_) => with(answer, |event| show::changed("Enabled", event)),

@@ -4,8 +4,10 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::ptr;
+
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::ExitReason;
 
@@ -35,6 +37,13 @@ impl Signals {
         }
     }
 
+    /// Lets the signals through again: the next one does what it does by itself.
+    pub(super) fn let_through(self) {
+        let set: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+        // Only fails for what is no set.
+        let _ = set.thread_unblock();
+    }
+
     /// What to end the run with, if a signal has come.
     pub(super) fn take(&mut self) -> Option<ExitReason> {
         // The signal's number is the first field, 32 bits wide (signalfd(2)).
@@ -45,6 +54,12 @@ impl Signals {
             libc::SIGTERM => ExitReason::Terminated,
             _ => ExitReason::Interrupted,
         })
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -87,7 +87,7 @@ const CTL: [(Status, u8, &str); 6] = [
     (
         Status::Usage,
         121,
-        "wrong arguments, or a vCPU or event that there is not",
+        "wrong arguments, or a vCPU, task or event that there is not",
     ),
     (
         Status::Timeout,

@@ -121,6 +121,24 @@ impl Client {
         }
     }
 
+    /// While the server ends: of what was sent by then, that is begun which only looks. So whoever
+    /// waited for the end can still be told how things stood.
+    pub(super) fn last_looks(&mut self, now: Instant) {
+        if self.session.wants_input() {
+            // A connection that is over has nothing more to be told.
+            let _ = self.read();
+        }
+        while let Some(verb) = self.session.next_request(now) {
+            let asks = verb.only_looks() && self.worker.is_some();
+            if asks && self.worker.as_ref().is_some_and(|worker| worker.ask(verb)) {
+                return;
+            }
+            let message = "The control server ends: nothing more is begun";
+            let refusal = Refusal::new(ErrorKind::Ended, message);
+            self.session.finish(Err(refusal));
+        }
+    }
+
     /// What is being worked on is not waited for any more.
     pub(super) fn give_up(&mut self, why: Refusal) {
         self.session.give_up(why);

@@ -44,6 +44,7 @@ pub fn obey(
         Verb::Wait { until, limit_ms } => {
             wait(host, until, Duration::from_millis(limit_ms), given_up)
         }
+        Verb::Tasks => Ok(Done::TaskList(desk(host)?.tasks())),
         Verb::EventsOpen(ref open) => desk(host)?.open(client, open).map(Done::Opened),
         Verb::EventsEnable { event } => change(event, Change::Enable),
         Verb::EventsDisable { event } => change(event, Change::Disable),

@@ -3,18 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vcpu_call::VcpuId;
 use vpmu::EventConfig;
 use vpmu::context::{
-    Attr, Caller, Clock, Event, Open, Perf, PerfError, PerfObserver, State, Status, Target,
+    Attr, Caller, Clock, Event, Open, Perf, PerfError, PerfObserver, State, Status, Target, Task,
 };
 
 use super::{
     Change, ClientId, Closed, ErrorKind, EventDesk, EventLine, EventList, EventNow, EventRead,
-    EventState, OpenEvent, Opened, Refusal,
+    EventState, EventTraps, OpenEvent, Opened, Refusal, TaskList, Tasks,
 };
+
+/// Where counts of the port's own event come from, whatever the source of the others.
+const PORT: &str = "port: measured, to the unit, as each store to the tick page is an exit";
 
 /// The events that clients have open in a perf core, by number.
 ///
@@ -26,6 +29,8 @@ pub struct Events<C, O, F> {
     caller: F,
     /// Where counts come from.
     source: &'static str,
+    /// None without a perf port.
+    tasks: Option<Arc<dyn Tasks>>,
     table: Mutex<Table>,
 }
 
@@ -42,7 +47,8 @@ struct Table {
 #[derive(Clone)]
 struct Entry {
     event: Event,
-    vcpu: u32,
+    vcpu: Option<u32>,
+    task: Option<u64>,
     name: &'static str,
     client: ClientId,
     keep: bool,
@@ -82,8 +88,28 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K, K: Caller> Events<C, O, F> {
             perf,
             caller,
             source,
+            tasks: None,
             table: Mutex::default(),
         }
+    }
+
+    /// The same, with the guest's tasks to open events on.
+    #[must_use]
+    pub fn with_tasks(mut self, tasks: Arc<dyn Tasks>) -> Self {
+        self.tasks = Some(tasks);
+        self
+    }
+
+    fn source_of(&self, entry: &Entry) -> &'static str {
+        match entry.event.attr().config.event {
+            vpmu::Event::PortTick => PORT,
+            _ => self.source,
+        }
+    }
+
+    fn task(&self, id: u64) -> Result<Task, Refusal> {
+        let task = self.tasks.as_ref().and_then(|tasks| tasks.task(id));
+        task.ok_or_else(|| no_task(id))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -110,16 +136,25 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K, K: Caller> Events<C, O, F> {
     }
 
     /// Opens the event; in it is what it took.
-    fn install(&self, open: &OpenEvent, config: EventConfig) -> Result<(Event, u32), PerfError> {
+    fn install(
+        &self,
+        open: &OpenEvent,
+        target: Target<'_>,
+        config: EventConfig,
+    ) -> Result<(Event, u32), PerfError> {
         let mut me = (self.caller)();
         let attr = Attr {
             period: open.period.unwrap_or(0),
             // One with a limit is enabled by the limit, which must be there before it counts.
             disabled: open.disabled || open.limit.is_some(),
             pinned: open.pinned,
+            inherit: open.inherit,
+            sigtrap: open.sigtrap,
+            // The core wants it so: a trap would reach a program that nobody meant.
+            remove_on_exec: open.sigtrap.is_some(),
             ..Attr::counting(config)
         };
-        let asked = Open::new(attr, Target::Vcpu(VcpuId(open.vcpu)));
+        let asked = Open::new(attr, target);
         let (event, rounds) = self.perf.open_counting_rounds(&asked, &mut me)?;
         if let Some(limit) = open.limit
             && let Err(error) = self.perf.refresh(&event, limit, &mut me)
@@ -135,22 +170,44 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K, K: Caller> Events<C, O, F> {
 impl<C: Clock, O: PerfObserver, F: Fn() -> K + Send + Sync, K: Caller> EventDesk
     for Events<C, O, F>
 {
+    fn tasks(&self) -> TaskList {
+        let tasks = self.tasks.as_ref().map(|tasks| tasks.list());
+        TaskList {
+            tasks: tasks.unwrap_or_default(),
+        }
+    }
+
     fn open(&self, client: ClientId, open: &OpenEvent) -> Result<Opened, Refusal> {
         let wanted: Result<vpmu::Event, _> = open.event.parse();
         let wanted = wanted.map_err(|unknown| {
             let message = format!("\"event\" of events-open: {unknown}");
             Refusal::new(ErrorKind::BadRequest, message)
         })?;
+        let task = open.task.map(|id| self.task(id)).transpose()?;
+        let target = match (&task, open.vcpu.map(VcpuId)) {
+            (Some(task), None) => Target::Task(task),
+            (Some(task), Some(vcpu)) => Target::TaskOn(task, vcpu),
+            (None, Some(vcpu)) => Target::Vcpu(vcpu),
+            (None, None) => {
+                let message = "An event is on a vCPU or on a task: give one";
+                return Err(Refusal::new(ErrorKind::BadRequest, message));
+            }
+        };
         self.table().reserve(Self::MOST)?;
-        let installed = self.install(open, EventConfig::everywhere(wanted));
+        let installed = self.install(open, target, EventConfig::everywhere(wanted));
         let mut table = self.table();
         let (event, rounds) = installed.map_err(|error| {
             table.opening -= 1;
-            refused(error)
+            match (error, open.task) {
+                // It exited after it was looked up.
+                (PerfError::NoSuchTask, Some(task)) => no_task(task),
+                _ => refused(error),
+            }
         })?;
         let number = table.fill(Entry {
             event: event.clone(),
             vcpu: open.vcpu,
+            task: open.task,
             name: wanted.name().unwrap_or_default(),
             client,
             keep: open.keep,
@@ -187,8 +244,9 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K + Send + Sync, K: Caller> EventDesk
         Ok(EventRead {
             event,
             vcpu: entry.vcpu,
+            task: entry.task,
             name: entry.name.to_owned(),
-            source: self.source.to_owned(),
+            source: self.source_of(&entry).to_owned(),
             count: reading.map(|reading| reading.count),
             enabled_ns: reading.map(|reading| reading.time_enabled.0),
             running_ns: reading.map(|reading| reading.time_running.0),
@@ -196,6 +254,7 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K + Send + Sync, K: Caller> EventDesk
             state,
             overflows: status.overflows,
             left: left(&status),
+            traps: entry.event.attr().sigtrap.map(|_| traps(&status)),
         })
     }
 
@@ -222,6 +281,7 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K + Send + Sync, K: Caller> EventDesk
             Some(EventLine {
                 event,
                 vcpu: entry.vcpu,
+                task: entry.task,
                 name: entry.name.to_owned(),
                 period: attr.samples().then_some(attr.period),
                 pinned: attr.pinned,
@@ -266,6 +326,22 @@ impl<C, O, F> fmt::Debug for Events<C, O, F> {
 
 fn left(status: &Status) -> Option<u64> {
     (status.limit > 0).then_some(status.limit)
+}
+
+const fn traps(status: &Status) -> EventTraps {
+    let counts = status.traps;
+    EventTraps {
+        queued: counts.queued,
+        merged: counts.merged,
+        refused: counts.refused,
+        sent: counts.sent,
+        dropped: counts.dropped,
+    }
+}
+
+fn no_task(task: u64) -> Refusal {
+    let message = format!("The guest has no task {task}: tasks tells which there are");
+    Refusal::new(ErrorKind::NoSuchTask, message).errno(PerfError::NoSuchTask.errno_name())
 }
 
 fn unknown(event: u64) -> Refusal {

@@ -4,7 +4,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Closed, EventList, EventRead, EventState, Info, OpenEvent, Opened, Refusal, Until};
+use vpmu::context::Task;
+
+use super::{
+    Closed, EventList, EventRead, EventState, Info, OpenEvent, Opened, Refusal, TaskLine, TaskList,
+    Until,
+};
 
 /// A VM, as the control socket reaches it.
 ///
@@ -59,7 +64,7 @@ pub trait Host: Send + Sync + 'static {
     /// not come.
     fn wait(&self, until: Until, limit: Duration) -> Result<bool, Refusal>;
 
-    /// The events on its vCPUs; none if the VM has no perf core.
+    /// The events on its vCPUs and tasks; none if the VM has no perf core.
     fn events(&self) -> Option<&dyn EventDesk>;
 }
 
@@ -86,14 +91,29 @@ pub enum Change {
     Reset,
 }
 
+/// The guest's tasks, as its perf port knows them.
+///
+/// Whoever has no perf port has no tasks.
+pub trait Tasks: Send + Sync {
+    /// The task of that number; none if there is none, or none any more.
+    fn task(&self, id: u64) -> Option<Task>;
+
+    /// All of them, in the order of their numbers.
+    fn list(&self) -> Vec<TaskLine>;
+}
+
 /// The events that clients have open. [`Events`](super::Events) is the one for VMs.
 ///
 /// Any client may do anything to any event.
 pub trait EventDesk: Send + Sync {
+    /// The guest's tasks, on which events can be.
+    fn tasks(&self) -> TaskList;
+
     /// Opens an event that belongs to `client`.
     ///
     /// # Errors
     /// [`ErrorKind::BadRequest`](super::ErrorKind::BadRequest) for an event without that name,
+    /// [`ErrorKind::NoSuchTask`](super::ErrorKind::NoSuchTask) for a task that there is not,
     /// [`ErrorKind::Refused`](super::ErrorKind::Refused) if too many are open,
     /// [`ErrorKind::Perf`](super::ErrorKind::Perf) for what the perf core refuses.
     fn open(&self, client: ClientId, open: &OpenEvent) -> Result<Opened, Refusal>;

@@ -28,7 +28,7 @@ mod worker;
 pub use dispatch::obey;
 pub use error::ControlError;
 pub use events::Events;
-pub use host::{Change, ClientId, EventDesk, Host};
+pub use host::{Change, ClientId, EventDesk, Host, Tasks};
 pub use limits::Limits;
 pub use lines::{Line, Lines};
 pub use proto::*;

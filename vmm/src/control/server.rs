@@ -332,6 +332,11 @@ impl<H: Host> Server<H> {
                 for client in self.clients.values_mut() {
                     client.give_up(ended.clone());
                 }
+            } else {
+                let now = Instant::now();
+                for client in self.clients.values_mut() {
+                    client.last_looks(now);
+                }
             }
             self.say_goodbye();
             if over || (self.clients.is_empty() && self.leaving == 0) {

@@ -9,7 +9,7 @@ use clap::builder::RangedU64ValueParser;
 
 use super::super::size::{parse_limit, parse_seconds};
 use super::super::status;
-use crate::control;
+use crate::control::{self, OpenEvent};
 
 /// Talk to a running VM.
 ///
@@ -37,10 +37,18 @@ pub(in super::super) struct Args {
     pub(super) timeout: Option<Duration>,
 
     #[command(subcommand)]
-    pub(super) verb: Verb,
+    pub(super) command: Command,
 }
 
 /// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    #[command(flatten)]
+    Request(Verb),
+    Stat(Stat),
+}
+
+/// What to do by one request.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Show the VM: its vCPUs with their states, its PMU, how long it has run
@@ -54,7 +62,9 @@ pub(super) enum Verb {
     Resume,
     /// End the run
     Stop,
-    /// Count on a vCPU from the host's side
+    /// Show the guest's tasks, of a guest that tells of them by the perf port
+    Tasks,
+    /// Count on a vCPU or a task from the host's side
     #[command(subcommand)]
     Events(Events),
     Wait(Wait),
@@ -116,14 +126,37 @@ pub(super) struct EventId {
     pub(super) event: u64,
 }
 
-/// Open an event on a vCPU.
+/// What is counted on.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct Target {
+    /// The vCPU to count on; with --task, only while the task runs there
+    #[arg(long, value_name = "ID")]
+    pub(super) vcpu: Option<u32>,
+
+    /// The task to count on, wherever it runs: its number in `ctl tasks`
+    #[arg(long, value_name = "ID", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub(super) task: Option<u64>,
+}
+
+impl Target {
+    /// An event there that counts and nothing more.
+    pub(super) fn event(self, event: &str) -> OpenEvent {
+        OpenEvent {
+            vcpu: self.vcpu,
+            task: self.task,
+            ..OpenEvent::counting(0, event)
+        }
+    }
+}
+
+/// Open an event on a vCPU or a task.
 ///
 /// It stays open when the command has ended: until `events close`, or the end of the run.
 #[derive(Debug, clap::Args)]
 pub(super) struct Open {
-    /// The vCPU to count on
-    #[arg(long, value_name = "ID")]
-    pub(super) vcpu: u32,
+    #[command(flatten)]
+    pub(super) target: Target,
 
     /// What to count, by its name in `perfvisor pmu list`, such as cycles
     #[arg(short, long, value_name = "EVENT")]
@@ -149,6 +182,58 @@ pub(super) struct Open {
     /// Open it disabled: it counts from `events enable` on
     #[arg(long)]
     pub(super) disabled: bool,
+
+    /// Make each overflow a SIGTRAP to the task, with this number in it [default: 0]. The event ends
+    /// when the task executes another program
+    #[arg(
+        long,
+        value_name = "DATA",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0",
+        requires_all = ["task", "period"]
+    )]
+    pub(super) sigtrap: Option<u64>,
+
+    /// Count the tasks as well that the task forks from now on
+    #[arg(long, requires = "task")]
+    pub(super) inherit: bool,
+}
+
+/// Count until Ctrl-C, --for, or the end of the run, and print it as `perf stat` does.
+///
+/// On all vCPUs that are there now, summed, unless there is a --vcpu or a --task.
+#[derive(Debug, clap::Args)]
+pub(super) struct Stat {
+    /// What to count, by names in `perfvisor pmu list`, with commas between them [default: cycles,
+    /// ref-cycles, instructions, branches and branch-misses]
+    #[arg(short, long = "event", value_name = "EVENTS", value_delimiter = ',')]
+    pub(super) events: Vec<String>,
+
+    /// On this vCPU; with --task, only while the task runs there
+    #[arg(long, value_name = "ID")]
+    pub(super) vcpu: Option<u32>,
+
+    /// On this task, wherever it runs
+    #[arg(long, value_name = "ID", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub(super) task: Option<u64>,
+
+    /// Print every so many milliseconds what was counted since
+    #[arg(
+        short = 'I',
+        long = "interval-print",
+        value_name = "MS",
+        value_parser = RangedU64ValueParser::<u32>::new().range(1..)
+    )]
+    pub(super) interval: Option<u32>,
+
+    /// Print fields with this between them: count, unit, event, nanoseconds on a counter, percentage
+    #[arg(short = 'x', long = "field-separator", value_name = "SEP")]
+    pub(super) separator: Option<String>,
+
+    /// Count for so many seconds
+    #[arg(long = "for", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(super) time: Option<Duration>,
 }
 
 /// Wait until the VM, or one of its vCPUs, is in a state.

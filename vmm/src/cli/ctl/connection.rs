@@ -56,6 +56,14 @@ pub(super) enum ConnectionError {
     Thread(io::Error),
 }
 
+/// Connects to `socket` within `limit`.
+pub(super) fn connect(socket: &Path, limit: Duration) -> Result<UnixStream, ConnectionError> {
+    within(socket, limit, |socket| match UnixStream::connect(&socket) {
+        Ok(stream) => Ok(stream),
+        Err(error) => Err(not_connected(socket, error)),
+    })
+}
+
 /// Connects to `socket`, sends `line`, which ends with its line feed, and gives the line that
 /// comes back, without its own; all of that within `limit`.
 ///
@@ -66,19 +74,33 @@ pub(super) fn ask(
     line: String,
     limit: Duration,
 ) -> Result<Vec<u8>, ConnectionError> {
+    within(socket, limit, move |socket| exchange(socket, &line))
+}
+
+/// What `body` makes of `socket`, if that takes no longer than `limit`.
+///
+/// A connection to a stopped process takes for ever, and std has no limit for it. Whatever is still
+/// under way when the time is up ends with the process.
+fn within<T: Send + 'static>(
+    socket: &Path,
+    limit: Duration,
+    body: impl FnOnce(PathBuf) -> Result<T, ConnectionError> + Send + 'static,
+) -> Result<T, ConnectionError> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let path = socket.to_owned();
-    // A connection to a stopped process takes for ever, and std has no limit for it. Whatever is
-    // still under way when the time is up ends with the process.
-    thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("ctl".to_owned())
         .spawn(move || {
             // Nobody waits for it any more: nobody wants it.
-            let _ = sender.send(exchange(path, &line));
+            let _ = sender.send(body(path));
         })
         .map_err(ConnectionError::Thread)?;
     match receiver.recv_timeout(limit) {
-        Ok(result) => result,
+        Ok(result) => {
+            // Gone, it takes no signal that others block later. It cannot have panicked.
+            let _ = thread.join();
+            result
+        }
         Err(RecvTimeoutError::Timeout) => Err(ConnectionError::Timeout(socket.to_owned(), limit)),
         // It panicked, and has said so.
         Err(RecvTimeoutError::Disconnected) => Err(ConnectionError::Closed(socket.to_owned())),
@@ -106,7 +128,7 @@ fn exchange(socket: PathBuf, line: &str) -> Result<Vec<u8>, ConnectionError> {
 }
 
 /// Whether an error says no more than that the other end is gone.
-fn closed(kind: ErrorKind) -> bool {
+pub(super) fn closed(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 

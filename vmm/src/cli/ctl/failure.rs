@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! How a command failed, as an exit status says it.
 
+use std::path::Path;
+
 use super::super::Failure;
 use super::super::status::Status;
 use super::connection::ConnectionError;
@@ -12,6 +14,7 @@ pub(super) fn refused(refusal: &Refusal) -> Failure {
         ErrorKind::BadRequest
         | ErrorKind::TooLong
         | ErrorKind::NoSuchVcpu
+        | ErrorKind::NoSuchTask
         | ErrorKind::NoSuchEvent => Status::Usage,
         ErrorKind::Refused | ErrorKind::Perf | ErrorKind::Busy | ErrorKind::Forbidden => {
             Status::Refused
@@ -22,6 +25,16 @@ pub(super) fn refused(refusal: &Refusal) -> Failure {
         ErrorKind::BadJson | ErrorKind::BadVersion | ErrorKind::Internal => Status::HostIo,
     };
     Failure::new(status, refusal.to_string())
+}
+
+/// For an answer that is none, from what listens at `socket`.
+pub(super) fn foreign(socket: &Path, why: &str) -> Failure {
+    let socket = socket.display();
+    let line = format!(
+        "What listens at {socket} does not speak this program's protocol: {why} (use the \
+         `perfvisor` that runs the VM)"
+    );
+    Failure::new(Status::HostIo, line)
 }
 
 /// For a request that got no answer.

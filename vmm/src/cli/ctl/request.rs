@@ -24,6 +24,7 @@ pub(super) fn of(verb: &Verb) -> Result<control::Verb, Failure> {
         Verb::Pause => control::Verb::Pause,
         Verb::Resume => control::Verb::Resume,
         Verb::Stop => control::Verb::Stop,
+        Verb::Tasks => control::Verb::Tasks,
         Verb::Events(events) => of_events(events),
         Verb::Wait(wait) => control::Verb::Wait {
             until: until(wait).map_err(|line| Failure::new(Status::Usage, line))?,
@@ -56,7 +57,9 @@ fn of_open(open: &Open) -> OpenEvent {
         disabled: open.disabled,
         // The command's connection ends with it; the event is for the commands that follow.
         keep: true,
-        ..OpenEvent::counting(open.vcpu, &*open.event)
+        sigtrap: open.sigtrap,
+        inherit: open.inherit,
+        ..open.target.event(&open.event)
     }
 }
 

@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use super::super::table::{thousands, time};
 use crate::control::{
     Added, Closed, EventLine, EventList, EventNow, EventRead, EventState, Info, NowIs, Opened,
-    Reached, Removed, RunState,
+    Reached, Removed, RunState, TaskLine, TaskList,
 };
 
 pub(super) fn info(info: &Info) -> String {
@@ -71,6 +71,30 @@ pub(super) fn reached(reached: &Reached) -> String {
     }
 }
 
+pub(super) fn tasks(list: &TaskList) -> String {
+    if list.tasks.is_empty() {
+        return "The guest has told of no task\n".to_owned();
+    }
+    let mut table = table(["task", "name", "vCPU", "state", "events"], &[0, 2, 4]);
+    for task in &list.tasks {
+        let TaskLine {
+            task,
+            name,
+            vcpu,
+            state,
+            events,
+        } = task;
+        table.add_row([
+            task.to_string(),
+            name.clone(),
+            vcpu.to_string(),
+            state.to_string(),
+            events.to_string(),
+        ]);
+    }
+    format!("{table}\n")
+}
+
 pub(super) fn opened(opened: &Opened) -> String {
     let Opened { event, rounds, .. } = opened;
     let not = if opened.installed { "" } else { "not " };
@@ -93,9 +117,9 @@ pub(super) fn read(read: &EventRead) -> String {
     let number = read.scaled.map(thousands);
     let number = number.as_deref().unwrap_or("<not counted>");
     let mut text = format!(
-        "{number:>18}  {}  # vCPU {}, event {}: {}",
+        "{number:>18}  {}  # {}, event {}: {}",
         read.name,
-        read.vcpu,
+        target(read.task, read.vcpu),
         read.event,
         doing(read.state)
     );
@@ -121,6 +145,17 @@ pub(super) fn read(read: &EventRead) -> String {
     if let Some(left) = read.left {
         let _ = write!(text, " ({} left)", thousands(left));
     }
+    if let Some(traps) = &read.traps {
+        let parts = [
+            (traps.queued, "queued"),
+            (traps.merged, "merged"),
+            (traps.refused, "refused"),
+            (traps.sent, "sent"),
+            (traps.dropped, "dropped"),
+        ];
+        let parts = parts.map(|(count, word)| format!("{} {word}", thousands(count)));
+        let _ = write!(text, "\n{:>22} traps: {}", "#", parts.join(", "));
+    }
     // No number without what it is worth.
     let _ = writeln!(text, "\n{:>22} source: {}", "#", read.source);
     text
@@ -132,6 +167,7 @@ pub(super) fn list(list: &EventList) -> String {
     }
     let header = [
         "event",
+        "task",
         "vCPU",
         "counts",
         "period",
@@ -140,14 +176,14 @@ pub(super) fn list(list: &EventList) -> String {
         "left",
         "set",
     ];
-    let mut table = table(header, &[0, 1, 3, 5, 6]);
+    let mut table = table(header, &[0, 1, 2, 4, 6, 7]);
     for event in &list.events {
         table.add_row(row(event));
     }
     format!("{table}\n")
 }
 
-fn row(event: &EventLine) -> [String; 8] {
+fn row(event: &EventLine) -> [String; 9] {
     let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), thousands);
     let set: Vec<_> = [(event.pinned, "pinned"), (event.keep, "kept")]
         .into_iter()
@@ -155,7 +191,12 @@ fn row(event: &EventLine) -> [String; 8] {
         .collect();
     [
         event.event.to_string(),
-        event.vcpu.to_string(),
+        event
+            .task
+            .map_or_else(|| "-".to_owned(), |id| id.to_string()),
+        event
+            .vcpu
+            .map_or_else(|| "-".to_owned(), |id| id.to_string()),
         event.name.clone(),
         number(event.period),
         event.state.to_string(),
@@ -165,6 +206,16 @@ fn row(event: &EventLine) -> [String; 8] {
     ]
 }
 
+/// What an event is on.
+fn target(task: Option<u64>, vcpu: Option<u32>) -> String {
+    match (task, vcpu) {
+        (Some(task), Some(vcpu)) => format!("task {task} on vCPU {vcpu}"),
+        (Some(task), None) => format!("task {task}"),
+        (None, Some(vcpu)) => format!("vCPU {vcpu}"),
+        (None, None) => "nothing".to_owned(),
+    }
+}
+
 /// What an event is doing, as the end of a sentence.
 const fn doing(state: EventNow) -> &'static str {
     match state {
@@ -172,7 +223,7 @@ const fn doing(state: EventNow) -> &'static str {
         EventNow::Inactive => "waiting for a counter",
         EventNow::Off => "disabled",
         EventNow::Error => "in error: it is pinned and found no counter",
-        EventNow::Exit => "over: its vCPU has gone, it never counts again",
+        EventNow::Exit => "over: its vCPU or task has gone, it never counts again",
     }
 }
 

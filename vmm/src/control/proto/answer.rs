@@ -5,7 +5,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{CpuState, ErrorKind, EventNow, Id, Refusal, RunState, VERSION};
+use super::{CpuState, ErrorKind, EventNow, Id, Refusal, RunState, TaskState, VERSION};
 
 /// What the server says to one line.
 ///
@@ -118,6 +118,8 @@ pub enum Done {
     NowIs(NowIs),
     /// To `wait`.
     Reached(Reached),
+    /// To `tasks`.
+    TaskList(TaskList),
     /// To `events-open`.
     Opened(Opened),
     /// To `events-enable`, `events-disable`, `events-refresh` and `events-reset`.
@@ -196,6 +198,28 @@ pub struct Reached {
     pub state: String,
 }
 
+/// The guest's tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskList {
+    /// In the order of their numbers.
+    pub tasks: Vec<TaskLine>,
+}
+
+/// A guest task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskLine {
+    /// Its number: unique in its VM, never used again.
+    pub task: u64,
+    /// What the guest calls it. The guest chose it: it may be anything, and several may have it.
+    pub name: String,
+    /// The vCPU that it was last known to be on.
+    pub vcpu: u32,
+    /// What it is doing.
+    pub state: TaskState,
+    /// How many events are open on it, the guest's own and those of control sockets.
+    pub events: usize,
+}
+
 /// An event was opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened {
@@ -223,15 +247,19 @@ pub struct EventState {
 pub struct EventRead {
     /// Its number.
     pub event: u64,
-    /// The vCPU that it is on.
-    pub vcpu: u32,
+    /// The vCPU that it is on; none for that of a task wherever it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpu: Option<u32>,
+    /// The task that it is on; none for that of a whole vCPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<u64>,
     /// What it counts.
     pub name: String,
     /// Where the count comes from, and whether it is measured.
     pub source: String,
     /// What it counted; none in the state `error`, as these all.
     pub count: Option<u64>,
-    /// How long it wanted to count while its vCPU was online.
+    /// How long it wanted to count while its vCPU was online, or its task ran.
     pub enabled_ns: Option<u64>,
     /// How long of that it was on a counter.
     pub running_ns: Option<u64>,
@@ -243,6 +271,25 @@ pub struct EventRead {
     pub overflows: u64,
     /// Overflows until it is disabled; none without a limit.
     pub left: Option<u64>,
+    /// What became of its overflows as SIGTRAPs; none for an event without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traps: Option<EventTraps>,
+}
+
+/// What became of the overflows of an event with sigtrap, those of inherited events included:
+/// each was queued, merged or refused, and each queued one is sent, dropped or on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTraps {
+    /// Overflows that made a trap.
+    pub queued: u64,
+    /// Overflows that found a trap of the event on its way.
+    pub merged: u64,
+    /// Overflows that the task's exit found, after it had let go of its traps.
+    pub refused: u64,
+    /// Traps that the task got.
+    pub sent: u64,
+    /// Traps whose task exited first.
+    pub dropped: u64,
 }
 
 /// An event was closed.
@@ -264,8 +311,12 @@ pub struct EventList {
 pub struct EventLine {
     /// Its number.
     pub event: u64,
-    /// The vCPU that it is on.
-    pub vcpu: u32,
+    /// The vCPU that it is on; none for that of a task wherever it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpu: Option<u32>,
+    /// The task that it is on; none for that of a whole vCPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<u64>,
     /// What it counts.
     pub name: String,
     /// Counts between two overflows; none for an event that only counts.

@@ -14,13 +14,13 @@ mod request;
 mod states;
 
 pub use answer::{
-    Added, Answer, Closed, Done, EventLine, EventList, EventRead, EventState, Info, NowIs, Opened,
-    Reached, Removed, VcpuLine,
+    Added, Answer, Closed, Done, EventLine, EventList, EventRead, EventState, EventTraps, Info,
+    NowIs, Opened, Reached, Removed, TaskLine, TaskList, VcpuLine,
 };
 pub use parse::Unparsed;
 pub use refusal::{ErrorKind, Refusal};
 pub use request::{Id, OpenEvent, Request, Until, Verb};
-pub use states::{CpuState, EventNow, RunState};
+pub use states::{CpuState, EventNow, RunState, TaskState};
 
 /// The version of the protocol, the `v` of requests and answers.
 pub const VERSION: u64 = 1;

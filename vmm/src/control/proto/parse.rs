@@ -97,7 +97,7 @@ fn take_verb(keys: &mut Keys) -> Result<Verb, Wrong> {
 type Arguments = fn(&mut Keys) -> Result<Verb, Wrong>;
 
 /// All requests.
-const TABLE: [(&str, Arguments); 15] = [
+const TABLE: [(&str, Arguments); 16] = [
     ("info", |_| Ok(Verb::Info)),
     ("cpus-add", |keys| {
         let count = keys.word("count", 1, Verb::MAX_COUNT)?.unwrap_or(1);
@@ -115,6 +115,7 @@ const TABLE: [(&str, Arguments); 15] = [
     ("resume", |_| Ok(Verb::Resume)),
     ("stop", |_| Ok(Verb::Stop)),
     ("wait", wait),
+    ("tasks", |_| Ok(Verb::Tasks)),
     ("events-open", events_open),
     ("events-enable", |keys| {
         event(keys).map(|event| Verb::EventsEnable { event })
@@ -172,7 +173,9 @@ fn wait(keys: &mut Keys) -> Result<Verb, Wrong> {
 
 fn events_open(keys: &mut Keys) -> Result<Verb, Wrong> {
     const EVENT: &str = "an event by its name in `perfvisor pmu list`, such as \"cycles\"";
+    const TARGET: &str = "the number of a vCPU, or \"task\" with that of a task";
     let vcpu = keys.word("vcpu", 0, u32::MAX)?;
+    let task = keys.number("task", 1, u64::MAX)?;
     let event = keys.text("event", EVENT)?;
     let open = OpenEvent {
         period: keys.number("period", 1, i64::MAX.cast_unsigned())?,
@@ -180,9 +183,24 @@ fn events_open(keys: &mut Keys) -> Result<Verb, Wrong> {
         pinned: keys.flag("pinned")?,
         disabled: keys.flag("disabled")?,
         keep: keys.flag("keep")?,
-        vcpu: keys.need("vcpu", vcpu, "the number of a vCPU")?,
+        sigtrap: keys.number("sigtrap", 0, u64::MAX)?,
+        inherit: keys.flag("inherit")?,
         event: keys.need("event", event, EVENT)?,
+        vcpu,
+        task,
     };
+    if open.task.is_none() {
+        keys.need("vcpu", open.vcpu, TARGET)?;
+        if open.sigtrap.is_some() || open.inherit {
+            let key = if open.inherit { "inherit" } else { "sigtrap" };
+            return Err(format!(
+                "\"{key}\" of events-open needs a \"task\": a vCPU has neither signals nor children"
+            ));
+        }
+    }
+    if open.sigtrap.is_some() && open.period.is_none() {
+        return Err("\"sigtrap\" of events-open needs a \"period\": overflows trap".to_owned());
+    }
     if open.limit.is_some() && open.period.is_none() {
         return Err("\"limit\" of events-open needs a \"period\": it counts overflows".to_owned());
     }

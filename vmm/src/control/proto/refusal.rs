@@ -25,6 +25,8 @@ pub enum ErrorKind {
     NotHonoured,
     /// The VM can have no vCPU of this number.
     NoSuchVcpu,
+    /// The guest has no task of this number, or none any more.
+    NoSuchTask,
     /// No event of this number is open.
     NoSuchEvent,
     /// The perf core refused; with an errno.
@@ -41,7 +43,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadJson,
         Self::TooLong,
         Self::BadRequest,
@@ -50,6 +52,7 @@ impl ErrorKind {
         Self::Refused,
         Self::NotHonoured,
         Self::NoSuchVcpu,
+        Self::NoSuchTask,
         Self::NoSuchEvent,
         Self::Perf,
         Self::Timeout,
@@ -69,6 +72,7 @@ impl ErrorKind {
             Self::Refused => "refused",
             Self::NotHonoured => "not-honoured",
             Self::NoSuchVcpu => "no-such-vcpu",
+            Self::NoSuchTask => "no-such-task",
             Self::NoSuchEvent => "no-such-event",
             Self::Perf => "perf",
             Self::Timeout => "timeout",

@@ -103,7 +103,9 @@ pub enum Verb {
         /// How long, up to [`MAX_WAIT_MS`](Self::MAX_WAIT_MS); 0 only looks.
         limit_ms: u64,
     },
-    /// Opens an event on a vCPU: [`Opened`](super::Opened).
+    /// Lists the guest's tasks: [`TaskList`](super::TaskList).
+    Tasks,
+    /// Opens an event on a vCPU or a task: [`Opened`](super::Opened).
     EventsOpen(OpenEvent),
     /// Lets an event count: [`EventState`](super::EventState).
     EventsEnable {
@@ -163,6 +165,7 @@ impl Verb {
             Self::Resume => "resume",
             Self::Stop => "stop",
             Self::Wait { .. } => "wait",
+            Self::Tasks => "tasks",
             Self::EventsOpen(_) => "events-open",
             Self::EventsEnable { .. } => "events-enable",
             Self::EventsDisable { .. } => "events-disable",
@@ -172,6 +175,14 @@ impl Verb {
             Self::EventsClose { .. } => "events-close",
             Self::EventsList => "events-list",
         }
+    }
+
+    /// Whether it changes nothing, and does not wait.
+    pub const fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::Info | Self::Tasks | Self::EventsRead { .. } | Self::EventsList
+        )
     }
 
     /// How long it says itself that it takes at most, in milliseconds.
@@ -209,8 +220,12 @@ impl Serialize for Until {
 /// An event that is to be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OpenEvent {
-    /// On which vCPU.
-    pub vcpu: u32,
+    /// On which vCPU. Of a task, only while it runs there; none for wherever it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vcpu: Option<u32>,
+    /// On which task; none for whatever runs on the vCPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<u64>,
     /// What to count, by its name in `perfvisor pmu list`.
     pub event: String,
     /// Counts between two overflows; none for an event that only counts.
@@ -225,19 +240,49 @@ pub struct OpenEvent {
     pub disabled: bool,
     /// Stays open when the client is gone.
     pub keep: bool,
+    /// Each overflow is a SIGTRAP to the task, with this data; needs a task and a period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigtrap: Option<u64>,
+    /// Tasks that the task forks from then on are counted as well; needs a task.
+    #[serde(skip_serializing_if = "is_not")]
+    pub inherit: bool,
+}
+
+/// Left out where it is not so: a server that does not know the key takes the rest.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 impl OpenEvent {
-    /// An event that counts and nothing more, closed with the client.
+    /// An event on a vCPU that counts and nothing more, closed with the client.
     pub fn counting(vcpu: u32, event: impl Into<String>) -> Self {
         Self {
-            vcpu,
-            event: event.into(),
+            vcpu: Some(vcpu),
+            ..Self::nowhere(event.into())
+        }
+    }
+
+    /// The same on a task, wherever it runs.
+    pub fn on_task(task: u64, event: impl Into<String>) -> Self {
+        Self {
+            task: Some(task),
+            ..Self::nowhere(event.into())
+        }
+    }
+
+    const fn nowhere(event: String) -> Self {
+        Self {
+            vcpu: None,
+            task: None,
+            event,
             period: None,
             limit: None,
             pinned: false,
             disabled: false,
             keep: false,
+            sigtrap: None,
+            inherit: false,
         }
     }
 }

@@ -89,8 +89,22 @@ words! {
         Off = "off",
         /// It is pinned and found no counter; enabling it tries again.
         Error = "error",
-        /// Its vCPU went away: it can be read for ever, and never counts again.
+        /// Its vCPU or its task went away: it can be read for ever, and never counts again.
         Exit = "exit",
+    }
+}
+
+words! {
+    /// What a guest task is doing, as far as the host knows.
+    TaskState {
+        /// It is the current task of its vCPU.
+        Running = "running",
+        /// It can run, and does not.
+        Queued = "queued",
+        /// It waits for something.
+        Blocked = "blocked",
+        /// It is over; its number is not used again.
+        Exited = "exited",
     }
 }
 
@@ -109,6 +123,9 @@ mod tests {
             assert_eq!(serde_json::to_value(state).unwrap(), state.word());
         }
         for state in EventNow::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.word());
+        }
+        for state in TaskState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.word());
         }
         assert_eq!("Running".parse::<RunState>(), Err(()));

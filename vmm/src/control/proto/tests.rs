@@ -24,6 +24,11 @@ fn what_is_left_out_has_its_default() {
         limit_ms: 60_000,
     };
     assert_eq!(verb(r#"{"do":"wait","state":"ended","vcpu":null}"#), wait);
+    let open = Verb::EventsOpen(OpenEvent::on_task(7, "cycles"));
+    assert_eq!(
+        verb(r#"{"task":7,"event":"cycles","do":"events-open"}"#),
+        open
+    );
     let open = Verb::EventsOpen(OpenEvent::counting(0, "cycles"));
     assert_eq!(
         verb(r#"{"vcpu":0,"event":"cycles","do":"events-open"}"#),
@@ -106,6 +111,26 @@ fn an_error_names_the_key_and_the_way_out() {
         (
             r#"{"do":"events-open","vcpu":0}"#,
             r#""event" of events-open is missing: give an event by its name in `perfvisor pmu list`, such as "cycles""#,
+        ),
+        (
+            r#"{"do":"events-open","event":"cycles"}"#,
+            r#""vcpu" of events-open is missing: give the number of a vCPU, or "task" with that of a task"#,
+        ),
+        (
+            r#"{"do":"events-open","vcpu":0,"event":"cycles","period":1,"sigtrap":1}"#,
+            r#""sigtrap" of events-open needs a "task": a vCPU has neither signals nor children"#,
+        ),
+        (
+            r#"{"do":"events-open","vcpu":0,"event":"cycles","inherit":true}"#,
+            r#""inherit" of events-open needs a "task": a vCPU has neither signals nor children"#,
+        ),
+        (
+            r#"{"do":"events-open","task":1,"event":"cycles","sigtrap":0}"#,
+            r#""sigtrap" of events-open needs a "period": overflows trap"#,
+        ),
+        (
+            r#"{"do":"events-open","task":0,"event":"cycles"}"#,
+            r#""task" of events-open is 0: give a whole number from 1 to 18446744073709551615"#,
         ),
         (
             r#"{"do":"events-open","vcpu":0,"event":"cycles","pinned":1}"#,
@@ -303,14 +328,27 @@ fn until() -> impl Strategy<Value = Until> {
 
 fn open() -> impl Strategy<Value = OpenEvent> {
     let sampling = prop::option::of((1..=i64::MAX.cast_unsigned(), prop::option::of(1..=u64::MAX)));
-    (any::<u32>(), any::<String>(), sampling, any::<[bool; 3]>()).prop_map(
-        |(vcpu, event, sampling, [pinned, disabled, keep])| OpenEvent {
+    let sigtrap = prop::option::of(any::<u64>());
+    let target = prop_oneof![
+        any::<u32>().prop_map(|vcpu| (Some(vcpu), None)),
+        (
+            prop::option::of(any::<u32>()),
+            (1..=u64::MAX).prop_map(Some)
+        ),
+    ];
+    let flags = any::<[bool; 4]>();
+    (target, any::<String>(), sampling, sigtrap, flags).prop_map(
+        |((vcpu, task), event, sampling, sigtrap, [pinned, disabled, keep, inherit])| OpenEvent {
+            vcpu,
+            task,
             period: sampling.map(|(period, _)| period),
             limit: sampling.and_then(|(_, limit)| limit),
             pinned,
             disabled: disabled && sampling.and_then(|(_, limit)| limit).is_none(),
             keep,
-            ..OpenEvent::counting(vcpu, event)
+            sigtrap: sigtrap.filter(|_| sampling.is_some() && task.is_some()),
+            inherit: inherit && task.is_some(),
+            ..OpenEvent::counting(0, event)
         },
     )
 }
@@ -325,6 +363,7 @@ fn any_verb() -> impl Strategy<Value = Verb> {
         Just(Verb::Pause),
         Just(Verb::Resume),
         Just(Verb::Stop),
+        Just(Verb::Tasks),
         (until(), 0..=Verb::MAX_WAIT_MS)
             .prop_map(|(until, limit_ms)| Verb::Wait { until, limit_ms }),
         open().prop_map(Verb::EventsOpen),
