@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use vmm::control::{
     Change, ClientId, Closed, CpuState, ErrorKind, EventDesk, EventList, EventNow, EventRead,
-    EventState, Host, Info, OpenEvent, Opened, Refusal, RunState, Until, VcpuLine,
+    EventState, EventTraps, Host, Info, OpenEvent, Opened, Refusal, RunState, TaskLine, TaskList,
+    TaskState, Until, VcpuLine,
 };
 
 /// Bit 0 of its mood: it refuses. Bit 1: it has no perf core. Bit 2: what is waited for is there.
@@ -87,6 +88,19 @@ impl Host for Moody {
 }
 
 impl EventDesk for Moody {
+    fn tasks(&self) -> TaskList {
+        let line = |task| TaskLine {
+            task,
+            name: "\u{7}\"\n".to_owned(),
+            vcpu: u32::MAX,
+            state: TaskState::ALL[usize::from(self.mood) % TaskState::ALL.len()],
+            events: 0,
+        };
+        TaskList {
+            tasks: (1..u64::from(self.mood >> 5)).map(line).collect(),
+        }
+    }
+
     fn open(&self, ClientId(client): ClientId, _open: &OpenEvent) -> Result<Opened, Refusal> {
         let EventState { event, state } = self.state(client);
         self.says(Opened {
@@ -104,7 +118,8 @@ impl EventDesk for Moody {
     fn read(&self, event: u64) -> Result<EventRead, Refusal> {
         self.says(EventRead {
             event,
-            vcpu: 0,
+            vcpu: (self.mood & 16 == 0).then_some(0),
+            task: (self.mood & 16 != 0).then_some(event),
             name: "\u{0}".to_owned(),
             source: String::new(),
             count: Some(u64::MAX),
@@ -114,6 +129,13 @@ impl EventDesk for Moody {
             state: self.state(event).state,
             overflows: 0,
             left: None,
+            traps: (self.mood & 32 != 0).then_some(EventTraps {
+                queued: u64::MAX,
+                merged: 0,
+                refused: 0,
+                sent: 0,
+                dropped: 0,
+            }),
         })
     }
 

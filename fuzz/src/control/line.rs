@@ -4,7 +4,7 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 
 /// Requests, with `N` where a number goes.
-const REQUESTS: [&str; 20] = [
+const REQUESTS: [&str; 24] = [
     r#""do":"info""#,
     r#""do":"cpus-add""#,
     r#""do":"cpus-add","count":N"#,
@@ -25,6 +25,10 @@ const REQUESTS: [&str; 20] = [
     r#""do":"events-read","event":N"#,
     r#""do":"events-close","event":N"#,
     r#""do":"events-list""#,
+    r#""do":"tasks""#,
+    r#""do":"events-open","task":N,"event":"port.tick""#,
+    r#""do":"events-open","task":N,"vcpu":N,"event":"cycles","inherit":true"#,
+    r#""do":"events-open","task":N,"event":"port.tick","period":N,"sigtrap":N"#,
 ];
 
 /// One of them, with a name or without, mostly with its LF.

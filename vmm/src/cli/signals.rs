@@ -37,8 +37,10 @@ impl Signals {
         }
     }
 
-    /// Lets the signals through again: the next one does what it does by itself.
-    pub(super) fn let_through(self) {
+    /// Lets the signals through again: the next one does what it does by itself. Those that have come
+    /// are over.
+    pub(super) fn let_through(mut self) {
+        while self.take().is_some() {}
         let set: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
         // Only fails for what is no set.
         let _ = set.thread_unblock();

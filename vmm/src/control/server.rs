@@ -253,7 +253,7 @@ impl<H: Host> Server<H> {
             match news {
                 News::Finished(id, result) => {
                     if let Some(client) = self.clients.get_mut(&id) {
-                        client.finish(result);
+                        client.finish(*result);
                     }
                 }
                 News::Left => self.leaving = self.leaving.saturating_sub(1),

@@ -19,7 +19,7 @@ use super::{ClientId, Done, ErrorKind, Host, Refusal, Verb};
 #[derive(Debug)]
 pub(super) enum News {
     /// The client's request was worked on.
-    Finished(ClientId, Result<Done, Refusal>),
+    Finished(ClientId, Box<Result<Done, Refusal>>),
     /// A client is gone, and its events are closed.
     Left,
 }
@@ -101,7 +101,7 @@ fn work<H: Host>(
             let message = format!("{} failed inside: {why}", verb.name());
             Err(Refusal::new(ErrorKind::Internal, message))
         });
-        outbox.tell(News::Finished(client, result));
+        outbox.tell(News::Finished(client, Box::new(result)));
     }
     let leave = || {
         if let Some(events) = host.events() {

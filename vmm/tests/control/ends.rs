@@ -72,11 +72,12 @@ fn a_wait_is_given_up_with_the_server() {
     client.send(&format!(
         r#"{{"do":"wait","state":"paused","limit_ms":{long}}}"#
     ));
-    // Not begun when the server ends, so not answered.
+    // Not begun when the server ends, and only looks.
     client.send(r#"{"do":"info"}"#);
     begun.recv().unwrap();
     rig.stop();
     assert_eq!(kind(&client.answer().unwrap()), "ended");
+    assert_eq!(client.answer().unwrap()["ok"]["state"], "running");
     assert_eq!(client.answer(), None);
 }
 

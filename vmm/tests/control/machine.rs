@@ -5,18 +5,50 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use vcpu_call::VcpuId;
 use vmm::control::{
-    CpuState, ErrorKind, EventDesk, Events, Host, Info, Refusal, RunState, Until, VcpuLine,
+    CpuState, ErrorKind, EventDesk, Events, Host, Info, Refusal, RunState, TaskLine, TaskState,
+    Tasks, Until, VcpuLine,
 };
-use vpmu::context::HostThread;
+use vpmu::context::order::Place;
+use vpmu::context::{HostThread, Task};
 
 use crate::vcpus::{Core, Ticks};
 
 type Desk = Events<Ticks, vpmu::NoObserver, Box<dyn Fn() -> HostThread + Send + Sync>>;
 
-/// vCPU 0 and 1 run at first; of four. The guest never gives vCPU 3 back.
+/// Its tasks, as a perf port would know them: numbered from 1 on.
+pub(crate) struct Named(Vec<(Task, &'static str)>);
+
+impl Tasks for Named {
+    fn task(&self, id: u64) -> Option<Task> {
+        let mut tasks = self.0.iter();
+        let found = tasks.find(|(task, _)| task.id().0 == id);
+        found.map(|(task, _)| task.clone())
+    }
+
+    fn list(&self) -> Vec<TaskLine> {
+        let line = |(task, name): &(Task, &str)| TaskLine {
+            task: task.id().0,
+            name: (*name).to_owned(),
+            vcpu: task.place().vcpu().0,
+            state: match task.place() {
+                _ if task.has_exited() => TaskState::Exited,
+                Place::Current(_) => TaskState::Running,
+                Place::Queued(_) => TaskState::Queued,
+                Place::Blocked(_) => TaskState::Blocked,
+            },
+            events: 0,
+        };
+        self.0.iter().map(line).collect()
+    }
+}
+
+/// vCPU 0 and 1 run at first; of four. The guest never gives vCPU 3 back. Task 1, `init`, is queued
+/// on vCPU 0; task 2, `worker`, runs on vCPU 1.
 pub(crate) struct Machine {
     pub(crate) core: Core,
+    pub(crate) tasks: Arc<Named>,
     events: Desk,
     state: Mutex<(RunState, Vec<VcpuLine>)>,
     changed: Condvar,
@@ -56,6 +88,10 @@ impl Machine {
         let core = Core::new(4);
         core.online(0);
         core.online(1);
+        let task = |vcpu| core.perf.create_task(VcpuId(vcpu)).expect("it is there");
+        let (init, worker) = (task(0), task(1));
+        core.switch(1, Some(&worker));
+        let tasks = Arc::new(Named(vec![(init, "init"), (worker, "worker")]));
         let line = |vcpu| VcpuLine {
             vcpu,
             state: if vcpu < 2 {
@@ -68,10 +104,12 @@ impl Machine {
         Arc::new(Self {
             events: Events::new(
                 core.perf.clone(),
-                Box::new(core.caller()),
+                Box::new(core.caller()) as Box<dyn Fn() -> HostThread + Send + Sync>,
                 "script: as told",
-            ),
+            )
+            .with_tasks(Arc::clone(&tasks) as Arc<dyn Tasks>),
             core,
+            tasks,
             state: Mutex::new((RunState::Running, (0..4).map(line).collect())),
             changed: Condvar::new(),
             gate: Mutex::new(None),

@@ -10,4 +10,5 @@ mod garbage;
 mod machine;
 mod rig;
 mod slow;
+mod tasks;
 mod vcpus;

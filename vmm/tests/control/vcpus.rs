@@ -7,29 +7,42 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use vcpu_call::{Park, VcpuId, Waker};
-use vpmu::context::{Clock, HostThread, Perf, PerfCalls, PerfConfig, VcpuThread};
+use vpmu::context::{Clock, HostThread, Leaves, Perf, PerfCalls, PerfConfig, Task, VcpuThread};
 use vpmu::source::script::ScriptSource;
 use vpmu::{Event, Nanos};
 
 /// Time that passes when the test says so.
 #[derive(Clone, Default)]
-pub(crate) struct Ticks(Arc<AtomicU64>);
+pub(crate) struct Ticks {
+    now: Arc<AtomicU64>,
+    /// What passes whenever anybody looks.
+    step: Arc<AtomicU64>,
+}
 
 impl Ticks {
     pub(crate) fn pass(&self, ns: u64) {
-        self.0.fetch_add(ns, Ordering::Relaxed);
+        self.now.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    /// From now on no two looks see the same time.
+    #[allow(dead_code, reason = "the tests of ctl use it")]
+    pub(crate) fn run(&self) {
+        self.step.store(1, Ordering::Relaxed);
     }
 }
 
 impl Clock for Ticks {
     fn now(&self) -> Nanos {
-        Nanos(self.0.load(Ordering::Relaxed))
+        let step = self.step.load(Ordering::Relaxed);
+        Nanos(self.now.fetch_add(step, Ordering::Relaxed))
     }
 }
 
 enum Order {
     Online,
     Offline,
+    Switch(Option<Task>),
+    Trap(Sender<Option<u64>>),
     Count(u64),
     End,
 }
@@ -84,6 +97,30 @@ impl Core {
         self.order(vcpu, Order::Offline);
     }
 
+    /// The guest announces that the vCPU's current task is queued, and this one the current one.
+    pub(crate) fn switch(&self, vcpu: u32, next: Option<&Task>) {
+        self.order(vcpu, Order::Switch(next.cloned()));
+    }
+
+    /// The vCPU's current task returns to user mode, and takes the trap that it has there; its data.
+    pub(crate) fn trap(&self, vcpu: u32) -> Option<u64> {
+        let (taken, data) = channel();
+        self.order(vcpu, Order::Trap(taken));
+        data.recv().expect("its thread does what it is told")
+    }
+
+    /// The task is over.
+    pub(crate) fn exit(&self, task: &Task) {
+        let mut me = HostThread::new(&self.calls);
+        self.perf.exit(task, &mut me).expect("it is not yet");
+    }
+
+    /// A child of the task's, queued where that is.
+    pub(crate) fn fork(&self, task: &Task) -> Task {
+        let mut me = HostThread::new(&self.calls);
+        self.perf.fork(task, &mut me).expect("it is not over")
+    }
+
     /// The vCPU's guest runs: everything that is on a counter there counts.
     pub(crate) fn count(&self, vcpu: u32, counts: u64) {
         self.order(vcpu, Order::Count(counts));
@@ -126,12 +163,28 @@ fn start(perf: &Perf<Ticks>, calls: &PerfCalls, id: VcpuId) -> Vcpu {
 }
 
 fn run(mut thread: Thread, orders: &Receiver<(Order, Sender<()>)>) {
+    let mut current = None;
     loop {
         while let Ok((order, done)) = orders.try_recv() {
             let ends = matches!(order, Order::End);
             match order {
                 Order::Online => thread.online().expect("its mailbox is its own"),
                 Order::Offline | Order::End => thread.offline().expect("its mailbox is its own"),
+                Order::Switch(next) => {
+                    let (cpu, before) = (thread.cpu_mut(), current.take());
+                    let left = cpu.switch(before.as_ref(), Leaves::Queued, next.clone());
+                    left.expect("what the host believes");
+                    current = next;
+                }
+                Order::Trap(taken) => {
+                    let trap = thread.cpu_mut().return_to_user();
+                    if trap.is_some() {
+                        let done = thread.cpu_mut().trap_done();
+                        done.expect("one was handed over");
+                    }
+                    // The test may have panicked meanwhile.
+                    let _ = taken.send(trap.map(|trap| trap.data));
+                }
                 Order::Count(counts) => count(&mut thread, counts),
             }
             // The test may have panicked meanwhile.

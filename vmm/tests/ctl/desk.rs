@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio, id};
+use std::process::{Child, Command, Output, Stdio, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -45,7 +45,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn new(output: Output) -> Self {
+    pub(crate) fn new(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -76,6 +76,12 @@ pub(crate) fn ctl(socket: &Path, args: &str) -> Ended {
 
 /// The same with another stdout.
 pub(crate) fn ctl_to(stdout: Stdio, socket: &Path, args: &str) -> Output {
+    let child = begin(stdout, socket, args);
+    child.wait_with_output().unwrap()
+}
+
+/// Begins it, and does not wait for it.
+pub(crate) fn begin(stdout: Stdio, socket: &Path, args: &str) -> Child {
     Command::new(current_exe().unwrap())
         .args([AS_PERFVISOR, "ctl", "-s"])
         .arg(socket)
@@ -83,7 +89,6 @@ pub(crate) fn ctl_to(stdout: Stdio, socket: &Path, args: &str) -> Output {
         .stdout(stdout)
         .stderr(Stdio::piped())
         .spawn()
-        .and_then(std::process::Child::wait_with_output)
         .unwrap()
 }
 

@@ -9,6 +9,7 @@ mod desk;
 mod refusals;
 mod session;
 mod sockets;
+mod stat;
 mod verbs;
 
 #[allow(dead_code, reason = "the tests of the server use the rest of it")]
@@ -67,14 +68,31 @@ fn main() -> ExitCode {
             a_path_that_no_socket_can_have_is_told,
             a_server_that_does_not_accept_is_given_up,
         }
+        stat {
+            counts_are_shown_when_a_signal_comes,
+            all_vcpus_are_summed,
+            the_end_of_the_run_has_the_last_counts,
+            a_run_that_ends_without_a_last_look_shows_what_was_read_last,
+            intervals_add_up_to_the_whole,
+            objects_come_one_a_line,
+            what_had_no_counter_is_not_counted,
+            a_task_is_counted_wherever_it_runs,
+            what_is_not_there_is_told,
+            events_go_with_the_command_however_it_ends,
+            fields_and_objects_do_not_go_together,
+        }
         verbs {
             info_shows_the_vm_and_every_vcpu,
             vcpus_are_added_and_removed,
             the_vm_is_paused_resumed_and_stopped,
             states_are_waited_for,
+            tasks_are_listed,
             an_event_is_opened_for_the_commands_that_follow,
+            an_event_is_opened_on_a_task,
+            what_a_task_is_needed_for_says_so,
             an_event_is_changed_and_closed,
             a_count_is_read_like_one_of_perf_stat,
+            a_count_on_a_task_has_what_became_of_its_traps,
             open_events_are_listed,
             what_a_server_sends_cannot_steer_the_terminal,
             options_may_stand_before_or_behind_the_command,

@@ -16,6 +16,7 @@ fn status(kind: ErrorKind) -> i32 {
         ErrorKind::BadRequest
         | ErrorKind::TooLong
         | ErrorKind::NoSuchVcpu
+        | ErrorKind::NoSuchTask
         | ErrorKind::NoSuchEvent => 121,
         ErrorKind::Timeout => 124,
         ErrorKind::BadJson | ErrorKind::BadVersion | ErrorKind::Internal => 125,

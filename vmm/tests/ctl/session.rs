@@ -64,7 +64,7 @@ pub(crate) fn an_event_on_an_added_vcpu_outlives_its_command_and_its_vcpu() {
     );
     assert_eq!(session.done("cpus remove 2"), "Removed vCPU 2\n");
     assert_eq!(session.done("wait offline --vcpu 2"), "vCPU 2 is offline\n");
-    let over = "over: its vCPU has gone, it never counts again";
+    let over = "over: its vCPU or task has gone, it never counts again";
     assert_eq!(session.done("events read 1"), counted(over));
     assert!(session.done("info").contains("events open: 1)"));
     assert_eq!(session.done("events close 1"), "Closed event 1\n");

@@ -168,6 +168,70 @@ pub(crate) fn an_event_is_opened_for_the_commands_that_follow() {
     );
 }
 
+pub(crate) fn tasks_are_listed() {
+    let list = |tasks| told("tasks", json!({ "do": "tasks" }), json!({ "tasks": tasks }));
+    assert_eq!(list(json!([])), "The guest has told of no task\n");
+    let text = list(json!([
+        { "task": 1, "name": "init", "vcpu": 0, "state": "running", "events": 0 },
+        { "task": 12, "name": "\u{1b}[2J", "vcpu": 3, "state": "blocked", "events": 2 }
+    ]));
+    assert_eq!(
+        rows(&text),
+        [
+            "task name vCPU state events",
+            "1 init 0 running 0",
+            "12 \\u{1b}[2J 3 blocked 2",
+        ]
+    );
+}
+
+pub(crate) fn an_event_is_opened_on_a_task() {
+    let open = |args: &str, more: Value| {
+        let mut ask = json!({
+            "do": "events-open", "task": 7, "event": "port.tick", "pinned": false,
+            "disabled": false, "keep": true
+        });
+        ask.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let opened = json!({ "event": 3, "installed": true, "rounds": 2, "state": "inactive" });
+        let text = told(
+            &format!("events open --task 7 -e port.tick{args}"),
+            ask,
+            opened,
+        );
+        assert_eq!(
+            text,
+            "Opened event 3: installed after 2 rounds, waiting for a counter\n"
+        );
+    };
+    open("", json!({}));
+    open(" --vcpu 1 --inherit", json!({ "vcpu": 1, "inherit": true }));
+    open(
+        " --period 100 --sigtrap",
+        json!({ "period": 100, "sigtrap": 0 }),
+    );
+    open(
+        " --sigtrap=18446744073709551615 --period 1",
+        json!({ "period": 1, "sigtrap": u64::MAX }),
+    );
+}
+
+pub(crate) fn what_a_task_is_needed_for_says_so() {
+    for (args, needed) in [
+        ("-e cycles", "--vcpu"),
+        ("--vcpu 0 -e cycles --period 1 --sigtrap", "--task"),
+        ("--task 7 -e cycles --sigtrap", "--period"),
+        ("--vcpu 0 -e cycles --inherit", "--task"),
+    ] {
+        let (asked, ended) = with(&format!("events open {args}"), |stream| {
+            super::desk::line(&stream)
+        });
+        assert_eq!((&*asked, ended.code), ("", 121), "{args}: {ended:?}");
+        assert!(ended.stderr.contains(needed), "{args}: {ended:?}");
+    }
+}
+
 pub(crate) fn an_event_is_changed_and_closed() {
     for (verb, state, text) in [
         ("enable", "active", "Enabled event 7: counting\n"),
@@ -185,7 +249,7 @@ pub(crate) fn an_event_is_changed_and_closed() {
         (
             "reset",
             "exit",
-            "Reset event 7: over: its vCPU has gone, it never counts again\n",
+            "Reset event 7: over: its vCPU or task has gone, it never counts again\n",
         ),
     ] {
         let ask = json!({ "do": format!("events-{verb}"), "event": 7 });
@@ -250,6 +314,23 @@ pub(crate) fn a_count_is_read_like_one_of_perf_stat() {
     );
 }
 
+pub(crate) fn a_count_on_a_task_has_what_became_of_its_traps() {
+    let read = json!({
+        "event": 3, "task": 7, "name": "port.tick", "source": "port: measured", "count": 1_000,
+        "enabled_ns": 1_000_000_000, "running_ns": 1_000_000_000, "scaled": 1_000,
+        "state": "active", "overflows": 10, "left": null,
+        "traps": { "queued": 1_007, "merged": 3, "refused": 0, "sent": 6, "dropped": 0 }
+    });
+    assert_eq!(
+        told(
+            "events read 3",
+            json!({ "do": "events-read", "event": 3 }),
+            read
+        ),
+        "             1,000  port.tick  # task 7, event 3: counting, 1.000 s on a counter, 10 overflows\n                     # traps: 1,007 queued, 3 merged, 0 refused, 6 sent, 0 dropped\n                     # source: port: measured\n"
+    );
+}
+
 pub(crate) fn open_events_are_listed() {
     let list = |events| {
         told(
@@ -267,14 +348,24 @@ pub(crate) fn open_events_are_listed() {
         {
             "event": 12, "vcpu": 3, "name": "ref-cycles", "period": 1_000_000, "pinned": true,
             "keep": true, "own": false, "state": "inactive", "overflows": 1_234, "left": 6
+        },
+        {
+            "event": 13, "task": 7, "name": "port.tick", "period": null, "pinned": false,
+            "keep": false, "own": false, "state": "active", "overflows": 0, "left": null
+        },
+        {
+            "event": 14, "task": 7, "vcpu": 1, "name": "port.tick", "period": null, "pinned": false,
+            "keep": false, "own": false, "state": "active", "overflows": 0, "left": null
         }
     ]));
     assert_eq!(
         rows(&text),
         [
-            "event vCPU counts period state overflows left set",
-            "1 0 cycles - active 0 -",
-            "12 3 ref-cycles 1,000,000 inactive 1,234 6 pinned, kept",
+            "event task vCPU counts period state overflows left set",
+            "1 - 0 cycles - active 0 -",
+            "12 - 3 ref-cycles 1,000,000 inactive 1,234 6 pinned, kept",
+            "13 7 - port.tick - active 0 -",
+            "14 7 1 port.tick - active 0 -",
         ]
     );
 }
