@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What the guest's numbers stand for: its tasks and its events (Q6, Q12).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use perf_port::{Errno, Id, Name};
+use vpmu::context::{Event, Task, TaskId};
+
+use crate::PortLimits;
+
+/// All tasks and events of a guest, behind one lock that is a leaf.
+///
+/// Handles are given away as clones and dropped outside of it: the last one of a task lets go of what
+/// the perf core has of it.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    limits: PortLimits,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    tasks: BTreeMap<u64, KnownTask>,
+    events: BTreeMap<u64, KnownEvent>,
+    /// Places that are taken for what is being made.
+    coming: Coming,
+}
+
+#[derive(Debug, Default)]
+struct Coming {
+    tasks: usize,
+    events: usize,
+}
+
+/// A task that has not exited.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownTask {
+    pub(crate) task: Task,
+    pub(crate) name: Name,
+    /// How many of its guest's open events are on it.
+    pub(crate) events: usize,
+}
+
+/// An event that was not closed.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownEvent {
+    pub(crate) event: Event,
+    /// The task that it was opened on, if it was on one.
+    pub(crate) task: Option<TaskId>,
+}
+
+/// The place of a task or an event that is being made; given back if that comes to nothing.
+pub(crate) struct Place<'a> {
+    tables: &'a Tables,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Task,
+    Event,
+}
+
+impl Coming {
+    fn of(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Task => &mut self.tasks,
+            Kind::Event => &mut self.events,
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.tables.lock().coming.of(self.kind) -= 1;
+    }
+}
+
+impl Place<'_> {
+    /// The task was made, and can be named from now on.
+    pub(crate) fn task(self, task: Task, name: Name) -> u64 {
+        let TaskId(id) = task.id();
+        let events = 0;
+        let known = KnownTask { task, name, events };
+        self.tables.lock().tasks.insert(id, known);
+        id
+    }
+
+    /// The event was opened, and can be named from now on.
+    pub(crate) fn event(self, event: Event, task: Option<TaskId>) -> u64 {
+        let id = event.id().0;
+        let mut known = self.tables.lock();
+        known.count_event(task, |events| events + 1);
+        known.events.insert(id, KnownEvent { event, task });
+        id
+    }
+}
+
+impl Known {
+    /// The task may have exited.
+    fn count_event(&mut self, task: Option<TaskId>, change: impl FnOnce(usize) -> usize) {
+        let task = task.and_then(|TaskId(id)| self.tasks.get_mut(&id));
+        if let Some(task) = task {
+            task.events = change(task.events);
+        }
+    }
+}
+
+impl Tables {
+    pub(crate) fn new(limits: PortLimits) -> Self {
+        Self {
+            limits,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Nothing panics while it is held.
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) const fn limits(&self) -> &PortLimits {
+        &self.limits
+    }
+
+    /// A place for one more task, if there is one (Q4).
+    pub(crate) fn place_for_task(&self) -> Result<Place<'_>, Errno> {
+        self.place(Kind::Task)
+    }
+
+    /// A place for one more event, if there is one (Q4).
+    pub(crate) fn place_for_event(&self) -> Result<Place<'_>, Errno> {
+        self.place(Kind::Event)
+    }
+
+    fn place(&self, kind: Kind) -> Result<Place<'_>, Errno> {
+        let mut known = self.lock();
+        let (there, most) = match kind {
+            Kind::Task => (known.tasks.len(), self.limits.tasks),
+            Kind::Event => (known.events.len(), self.limits.events),
+        };
+        let coming = known.coming.of(kind);
+        if there + *coming >= most {
+            return Err(Errno::NoMemory);
+        }
+        *coming += 1;
+        Ok(Place { tables: self, kind })
+    }
+
+    pub(crate) fn task(&self, id: TaskId) -> Option<Task> {
+        Some(self.lock().tasks.get(&id.0)?.task.clone())
+    }
+
+    /// A task that the guest names, with what it is called.
+    pub(crate) fn named(&self, id: Id) -> Result<(Task, Name), Errno> {
+        let known = self.lock();
+        let known = known.tasks.get(&id.get()).ok_or(Errno::NoSuchTask)?;
+        Ok((known.task.clone(), known.name))
+    }
+
+    pub(crate) fn rename(&self, id: Id, name: Name) {
+        if let Some(known) = self.lock().tasks.get_mut(&id.get()) {
+            known.name = name;
+        }
+    }
+
+    /// The task has exited.
+    pub(crate) fn forget_task(&self, id: Id) {
+        let gone = self.lock().tasks.remove(&id.get());
+        drop(gone);
+    }
+
+    /// An event that the guest names.
+    pub(crate) fn event(&self, id: Id) -> Result<Event, Errno> {
+        let known = self.lock();
+        let known = known.events.get(&id.get()).ok_or(Errno::BadEvent)?;
+        Ok(known.event.clone())
+    }
+
+    /// The event was closed.
+    pub(crate) fn forget_event(&self, id: Id) {
+        let gone = {
+            let mut known = self.lock();
+            let gone = known.events.remove(&id.get());
+            let task = gone.as_ref().and_then(|gone| gone.task);
+            known.count_event(task, |events| events - 1);
+            gone
+        };
+        drop(gone);
+    }
+
+    /// All tasks, in the order of their numbers.
+    pub(crate) fn tasks(&self) -> Vec<KnownTask> {
+        self.lock().tasks.values().cloned().collect()
+    }
+
+    /// How many events are open.
+    pub(crate) fn events(&self) -> usize {
+        self.lock().events.len()
+    }
+}
