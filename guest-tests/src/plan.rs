@@ -23,6 +23,9 @@ const AT_THE_DESK: [(&str, u32, u32); 4] = [
     ("pause", 4, 4),
 ];
 
+/// The kernels with tasks in user mode that ask nothing of the host, with their vCPUs.
+const WITH_TASKS: [(&str, u32); 2] = [("sched", 4), ("tasks", 4)];
+
 /// One boot of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
@@ -95,6 +98,14 @@ pub fn boots(kernel: &str, models: &[PmuModel]) -> Vec<Boot> {
             ..usual
         }];
     }
+    if let Some(&(_, vcpus)) = WITH_TASKS.iter().find(|(name, _)| *name == kernel) {
+        return vec![Boot {
+            vcpus,
+            max_vcpus: vcpus,
+            patience: 4,
+            ..usual
+        }];
+    }
     let at_the_desk = AT_THE_DESK.iter().find(|(name, ..)| *name == kernel);
     vec![match at_the_desk {
         None => usual,
@@ -152,6 +163,14 @@ mod tests {
         assert_eq!(sizes("counting"), (2, 2, false));
         assert_eq!(sizes("hotplug"), (2, 4, true));
         assert_eq!(sizes("pause"), (4, 4, true));
+    }
+
+    #[test]
+    fn the_kernels_with_tasks_have_more_vcpus() {
+        for kernel in ["sched", "tasks"] {
+            let boot = &boots(kernel, PmuModel::ALL)[0];
+            assert_eq!((boot.vcpus, boot.max_vcpus, boot.desk), (4, 4, false));
+        }
     }
 
     #[test]

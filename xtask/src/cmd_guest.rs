@@ -23,14 +23,17 @@ use crate::workspace;
 const DEADLINE_PER_RUN: Duration = Duration::from_secs(120);
 
 /// The kernels that may take longer, and than how many usual runs: one is booted with every PMU
-/// model, one reads a counter tens of thousands of times, the others talk to the host all the time.
-const LONG: [(&str, u32); 6] = [
+/// model, one reads a counter tens of thousands of times, others talk to the host all the time, or have
+/// more vCPUs than the host has CPUs.
+const LONG: [(&str, u32); 8] = [
     ("registers", 16),
     ("monotonic", 4),
     ("hotplug", 4),
     ("hotplug-race", 4),
     ("hotplug-stubborn", 4),
     ("pause", 4),
+    ("sched", 4),
+    ("tasks", 4),
 ];
 
 /// The kernels that are shown to people instead of being judged.

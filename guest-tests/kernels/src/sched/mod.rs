@@ -452,6 +452,12 @@ pub fn store_in_window(cpu: usize, times: u64) {
     Vcpu::of(cpu).window_stores.store(times, Relaxed);
 }
 
+/// One store to the tick page at CPL 0, by whoever calls this.
+pub fn tick() {
+    // SAFETY: the tick page, which no Rust code has a reference to.
+    unsafe { (TICKS as *mut u32).write_volatile(1) };
+}
+
 /// What a task's handler is to do beside writing traps down.
 pub fn set_handler(tid: Tid, handler: Handler) {
     Block::of(tid).set_handler(handler);

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use super::task::{State, Task};
 use super::user::{Block, call};
 use super::vcpu::{self, End, Vcpu};
-use super::{FAILED_FORKS, TICKS, Tid, port, signal};
+use super::{FAILED_FORKS, Tid, port, signal};
 use crate::cpu;
 use crate::trap::{TrapFrame, Verdict};
 
@@ -33,7 +33,7 @@ pub(super) fn on_syscall(frame: &mut TrapFrame) -> Verdict {
         }
         call::FORK => _ = fork(tid, crate::index(argument)),
         call::SIGRETURN => signal::sigreturn(vcpu, task, frame),
-        call::TICK => (0..argument).for_each(|_| tick()),
+        call::TICK => (0..argument).for_each(|_| super::tick()),
         call::WAKE => {
             let slot = crate::index(argument & u64::from(u32::MAX));
             _ = super::wake(Tid(slot), crate::index(argument >> 32));
@@ -59,12 +59,6 @@ fn blocks(task: &Task) -> bool {
     // Who wakes it leaves the token first and then looks at the state.
     let woken = task.token.swap(false, SeqCst);
     !(woken && task.change(State::Blocked, State::Running))
-}
-
-/// One store to the tick page at CPL 0.
-fn tick() {
-    // SAFETY: the tick page, which no Rust code has a reference to.
-    unsafe { (TICKS as *mut u32).write_volatile(1) };
 }
 
 /// Makes a child that starts at a step of its parent's script.
