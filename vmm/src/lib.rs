@@ -15,6 +15,7 @@ mod hotplug;
 mod kvm;
 mod memory;
 mod pmu;
+mod port;
 mod report;
 mod running;
 mod select;
@@ -28,6 +29,7 @@ pub use handle::{VcpuInfo, VmHandle, VmInfo};
 pub use hotplug::HotplugError;
 pub use kvm::{KvmError, probe};
 pub use memory::MemoryError;
+pub use perf_port_host::PortLimits;
 pub use report::{
     CounterReport, Exit, ExitReason, PmuSummary, RunReport, SelectReport, SelectsReport,
     SkidReport, VcpuReport,

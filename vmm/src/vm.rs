@@ -13,6 +13,7 @@ use devices::{
     SerialPort, Trigger,
 };
 use libc::{EFD_CLOEXEC, EFD_NONBLOCK};
+use perf_port_host::PortLimits;
 use vcpu_life::{Cpus, Stuck};
 use vmm_sys_util::eventfd::EventFd;
 use vpmu::{EventFilter, PmuModel};
@@ -137,6 +138,7 @@ pub struct VmBuilder {
     pmu_required: bool,
     min_rearm: Option<Duration>,
     filter: Option<EventFilter>,
+    port: Option<PortLimits>,
     kernel: Option<Kernel>,
     cmdline: String,
     serial: Box<dyn Write + Send>,
@@ -168,6 +170,7 @@ impl Default for VmBuilder {
             pmu_required: true,
             min_rearm: None,
             filter: None,
+            port: Some(PortLimits::default()),
             kernel: None,
             cmdline: String::new(),
             serial: Box::new(io::sink()),
@@ -230,6 +233,20 @@ impl VmBuilder {
             pmu_required: false,
             ..self
         }
+    }
+
+    /// What the guest may ask for at its perf port, where its kernel tells of its tasks and opens events
+    /// on them. Without a call it is [`PortLimits::default`]. A guest without a PMU has no port.
+    pub fn perf_port(self, limits: PortLimits) -> Self {
+        Self {
+            port: Some(limits),
+            ..self
+        }
+    }
+
+    /// The guest finds no perf port.
+    pub fn without_perf_port(self) -> Self {
+        Self { port: None, ..self }
     }
 
     /// The least host time between two overflow interrupts of a vCPU, so that a counter that
@@ -367,6 +384,7 @@ impl VmBuilder {
             pmu,
             min_rearm: self.min_rearm,
             filter: self.filter.map(Arc::new),
+            port: self.port,
             tracer,
         })?;
         machine.connect_interrupt(&com1_line, ComPort::COM1_IRQ)?;

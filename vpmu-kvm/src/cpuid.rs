@@ -4,6 +4,7 @@
 
 use kvm_bindings::{CpuId, Msrs, kvm_cpuid_entry2, kvm_msr_entry};
 use kvm_ioctls::VcpuFd;
+use perf_port::cpuid::{self as port, Discovery};
 use vpmu::{CpuidLeaf, PmuCpuid, PmuModel, msr};
 
 use crate::error::{Error, REPORT, kvm};
@@ -80,6 +81,24 @@ pub fn apply(cpuid: &mut CpuId, model: Option<PmuModel>) {
     }
     set_leaf(cpuid, LEAF_PERFMON, pmu.leaf_a);
     set_leaf(cpuid, LEAF_AMD_PERFMON, pmu.leaf_8000_0022);
+}
+
+/// Tells the guest of the perf port ([`PerfCore::with_port`](crate::PerfCore::with_port)), by leaves
+/// of its own behind those of KVM.
+pub fn add_port(cpuid: &mut CpuId) {
+    let leaves = [
+        (port::SIGNATURE_LEAF, port::signature()),
+        (port::PORT_LEAF, Discovery::V1.encode()),
+    ];
+    for (function, leaf) in leaves {
+        let leaf = CpuidLeaf {
+            eax: leaf.eax,
+            ebx: leaf.ebx,
+            ecx: leaf.ecx,
+            edx: leaf.edx,
+        };
+        set_leaf(cpuid, function, leaf);
+    }
 }
 
 /// Takes out all that the host says of its PMU.

@@ -138,7 +138,7 @@ impl Sink<'_> {
 }
 
 /// Whether an exception or an interrupt is half delivered: the next entry finishes it.
-fn event_in_flight(vcpu: &VcpuFd) -> Result<bool, Error> {
+pub(crate) fn event_in_flight(vcpu: &VcpuFd) -> Result<bool, Error> {
     let events = vcpu
         .get_vcpu_events()
         .map_err(kvm("KVM_GET_VCPU_EVENTS", REPORT))?;

@@ -56,6 +56,7 @@ pub mod probe;
 
 mod arming;
 mod clock;
+mod core_source;
 mod error;
 mod filter;
 mod idle;
@@ -66,13 +67,15 @@ mod rotation;
 mod source;
 mod timer;
 mod trap;
+mod user_trap;
 mod vcpu;
 mod vm;
 
 pub use clock::InGuestTime;
+pub use core_source::CoreSource;
 pub use error::Error;
 pub use memory::GuestMemory;
-pub use perf_core::{CoreSource, Monotonic, PerfCore};
+pub use perf_core::{Monotonic, PerfCore};
 pub use source::{Needs, VcpuSource};
 pub use timer::thread_cpu_ns;
 pub use trap::TrapStats;

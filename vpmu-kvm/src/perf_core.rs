@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use perf_port_host::{Port, PortLimits, PortMemory, PortVcpu};
 use vcpu_call::{Calls, Ipi, VcpuId};
 use vpmu::context::{
     Clock, HostThread, Perf, PerfCalls, PerfConfig, PerfError, PerfObserver, VcpuThread,
@@ -11,9 +12,10 @@ use vpmu::context::{
 use vpmu::source::MAX_SLOTS;
 use vpmu::source::clock::ClockSource;
 use vpmu::source::tick::TickSource;
-use vpmu::{CounterSource, EventConfig, Nanos, NoObserver};
+use vpmu::{CounterSource, Event, EventConfig, Nanos, NoObserver};
 
 use crate::InGuestTime;
+use crate::core_source::{CoreSource, Counts};
 use crate::kick::{KickGuard, Kicker};
 use crate::source::{Needs, VcpuSource};
 use crate::timer::monotonic_ns;
@@ -27,15 +29,6 @@ impl Clock for Monotonic {
         Nanos(monotonic_ns())
     }
 }
-
-/// What counts on a vCPU of the perf core: cycles by the time that it spends in the guest, and the
-/// guest's ticks as it is told of them.
-type Counted = TickSource<ClockSource<InGuestTime>>;
-
-/// A vCPU of the perf core that counts cycles by the time that it spends in the guest, and
-/// [`PortTick`](vpmu::Event::PortTick) by what its [`TickSource`] is told; the core's steps are told
-/// to an `O`.
-pub type CoreSource<O = NoObserver> = VcpuThread<Counted, Monotonic, O>;
 
 /// The perf core of one VM: guest counters are pinned events of their vCPU there, and events that
 /// the host opens share the vCPU's counters with them. An `O` sees what it does.
@@ -74,6 +67,7 @@ pub struct PerfCore<O = NoObserver> {
     perf: Perf<Monotonic, O>,
     calls: PerfCalls,
     kickers: Kickers,
+    port: Option<Port<Monotonic, O>>,
 }
 
 /// How each vCPU is kicked, once a thread has it.
@@ -91,18 +85,47 @@ impl<O: PerfObserver> PerfCore<O> {
     /// Like [`PerfCore::new`], with somebody who watches: `observer` sees every step of the core, on
     /// whatever thread it happens.
     pub fn with_observer(vcpus: u32, observer: O) -> Self {
+        Self::make(vcpus, observer, None)
+    }
+
+    /// Like [`PerfCore::with_observer`], with a perf port, at which the guest tells of its tasks and
+    /// opens events on them: in `memory` is the guest's RAM, and `limits` is what it may ask for. The
+    /// guest finds the port by [`cpuid::add_port`](crate::cpuid::add_port).
+    pub fn with_port(
+        vcpus: u32,
+        observer: O,
+        memory: Arc<dyn PortMemory>,
+        limits: PortLimits,
+    ) -> Self {
+        Self::make(vcpus, observer, Some((memory, limits)))
+    }
+
+    fn make(vcpus: u32, observer: O, port: Option<(Arc<dyn PortMemory>, PortLimits)>) -> Self {
         let kickers: Kickers = (0..vcpus).map(|_| Mutex::new(None)).collect();
         let config = PerfConfig {
             slots: MAX_SLOTS,
-            supports: counts,
+            supports: if port.is_some() {
+                counts
+            } else {
+                counts_no_ticks
+            },
+            pages: port.is_some(),
             ..PerfConfig::new(vcpus)
         };
         let ipi = Kicks(Arc::clone(&kickers));
+        let perf = Perf::with_observer(config, Monotonic, observer);
         Self {
-            perf: Perf::with_observer(config, Monotonic, observer),
             calls: Calls::new(vcpus, ipi),
             kickers,
+            port: port.map(|(memory, limits)| Port::new(perf.clone(), memory, limits)),
+            perf,
         }
+    }
+
+    /// The perf port, if there is one: it knows the guest's tasks.
+    #[must_use]
+    pub const fn port(&self) -> Option<&Port<Monotonic, O>> {
+        self.port.as_ref()
     }
 
     /// The engine: what opens, reads and closes events.
@@ -137,7 +160,8 @@ impl<O: PerfObserver> PerfCore<O> {
         let mut kicker = lock(kicker.ok_or(PerfError::NoSuchVcpu(vcpu))?);
         *kicker = Some(guard.kicker());
         drop(kicker);
-        let mut source = VcpuThread::new(cpu, mail);
+        let port = self.port.as_ref().map(|port| PortVcpu::new(port, vcpu));
+        let mut source = CoreSource::new(VcpuThread::new(cpu, mail), port);
         source.online()?;
         Ok(source)
     }
@@ -155,13 +179,18 @@ fn lock(kicker: &Mutex<Option<Kicker>>) -> MutexGuard<'_, Option<Kicker>> {
     kicker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn source(tsc_khz: u32) -> Counted {
+fn source(tsc_khz: u32) -> Counts {
     TickSource::new(ClockSource::new(InGuestTime::new(tsc_khz)))
 }
 
-/// What the sources of such a VM count: all of them the same.
+/// What the sources of a VM with a perf port count: all of them the same.
 fn counts(config: &EventConfig) -> bool {
     source(1).supports(config)
+}
+
+/// What they count without one: nobody makes a tick there.
+fn counts_no_ticks(config: &EventConfig) -> bool {
+    config.event != Event::PortTick && counts(config)
 }
 
 /// Kicks vCPUs by their signal.
@@ -195,6 +224,7 @@ impl<S: VcpuSource, C: Clock, O: PerfObserver> VcpuSource for VcpuThread<S, C, O
             in_cycles: armed.in_cycles,
             at: armed.at,
             rotate: armed.rotate,
+            trap: false,
         }
     }
 

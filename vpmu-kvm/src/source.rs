@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What the run loop asks of a vCPU's source beside counts.
 
+use std::ops::Range;
+
 use vpmu::source::clock::ClockSource;
 use vpmu::source::tick::TickSource;
 use vpmu::{CounterSource, Nanos};
@@ -67,6 +69,40 @@ pub trait VcpuSource: CounterSource {
     /// What waits for a counter gets its turn; called every few milliseconds while
     /// [`Needs::rotate`] says so.
     fn rotate(&mut self) {}
+
+    /// Whether accesses to this I/O port are the source's own.
+    fn is_port(&self, _port: u16) -> bool {
+        false
+    }
+
+    /// The guest writes to a port of the source's.
+    fn port_write(&mut self, _port: u16, _data: &[u8]) {}
+
+    /// The guest reads a port of the source's.
+    fn port_read(&self, _port: u16, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+
+    /// Whether stores to this guest-physical address, where no RAM is, are ticks that the source
+    /// counts.
+    fn is_tick(&self, _gpa: u64) -> bool {
+        false
+    }
+
+    /// The guest made a tick, in user mode or not.
+    fn tick(&mut self, _gpa: u64, _user: bool) {}
+
+    /// The vCPU is in user mode and [`Needs::trap`] says that a trap waits: takes it, and says whether
+    /// there is one. It is delivered then.
+    fn hand_over(&mut self) -> bool {
+        false
+    }
+
+    /// The vCPU is in kernel mode and a trap waits: tells the guest's kernel. Returns the code with
+    /// which that looks for the last time before it returns to user mode, as linear addresses.
+    fn raise_trap(&mut self) -> Option<Range<u64>> {
+        None
+    }
 }
 
 impl VcpuSource for ClockSource<InGuestTime> {
@@ -111,6 +147,8 @@ pub struct Needs {
     pub at: Option<Nanos>,
     /// Something waits for a counter: [`VcpuSource::rotate`] is to be called.
     pub rotate: bool,
+    /// The guest's current task has a trap to take before it goes on in user mode.
+    pub trap: bool,
 }
 
 impl Needs {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! One vCPU with a PMU: the loop around `KVM_RUN`.
 
+use std::ptr;
 use std::sync::Arc;
 
 use kvm_bindings::kvm_debug_exit_arch;
@@ -21,13 +22,14 @@ use crate::rotation::Rotation;
 use crate::source::{Needs, VcpuSource};
 use crate::timer::{KickTimer, monotonic_ns};
 use crate::trap::{RdpmcTrap, TrapStats};
+use crate::user_trap::{self, Delivered, in_user_mode};
 
 mod outside;
 
-/// When to try a PMI again that could not be delivered behind another event, if the guest does not
+/// When to try a PMI or a trap again that could not be delivered behind another event, if the guest does not
 /// exit by itself before. Long enough for the entry that delivers that event to happen: a kick
 /// before it would leave everything as it was.
-const PMI_RETRY_NS: u64 = 500_000;
+const RETRY_NS: u64 = 500_000;
 
 /// What can be chosen for a vCPU's PMU.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +81,10 @@ pub enum Handled {
     WriteMsr,
     /// A stop at the #GP handler: an RDPMC, another #GP or a debug exception of the guest's own.
     Debug,
+    /// OUT to or IN from the perf port.
+    Port,
+    /// A store to the perf port's tick page.
+    Tick,
 }
 
 /// The PMU of one vCPU on KVM: registers over the source `S`, watched by a `P`. Lives on the vCPU's
@@ -100,6 +106,8 @@ pub struct VcpuPmuKvm<S = ClockSource<InGuestTime>, P = NoObserver> {
     handed_out: bool,
     /// The last run ended by a kick: perhaps the timer's.
     kicked: bool,
+    /// The last exit's instruction is finished only by the next `KVM_RUN`.
+    unfinished: bool,
 }
 
 impl VcpuPmuKvm {
@@ -156,6 +164,7 @@ impl<S: VcpuSource, P: PmuObserver> VcpuPmuKvm<S, P> {
             arm: false,
             handed_out: false,
             kicked: false,
+            unfinished: false,
         })
     }
 
@@ -190,14 +199,20 @@ impl<S: VcpuSource, P: PmuObserver> VcpuPmuKvm<S, P> {
         if self.rotation.is_on() && self.rotation.is_over(monotonic_ns()) {
             self.pmu.source_mut().rotate();
         }
-        let needs = self.pmu.source_mut().before_entry();
+        let mut needs = self.pmu.source_mut().before_entry();
+        if needs.trap {
+            self.deliver_trap(vcpu, &mut needs)?;
+        }
         self.enter(vcpu, &needs)?;
         // The registers tell the source of entries while a counter of the guest runs.
         let directly = needs.counts && !self.pmu.counting();
         if directly {
             self.pmu.source_mut().enter_guest();
         }
-        let result = vcpu.run();
+        let again = ptr::from_mut(vcpu);
+        // SAFETY: what the exit borrows is either returned, and `again` not used any more, or gone
+        // before `again` is used: the borrow checker cannot tell the two ways apart.
+        let result = unsafe { &mut *again }.run();
         if directly {
             self.pmu.source_mut().exit_guest();
         }
@@ -205,7 +220,55 @@ impl<S: VcpuSource, P: PmuObserver> VcpuPmuKvm<S, P> {
         self.pmu.source_mut().after_exit();
         let exit = interrupted(result)?;
         self.kicked = exit.is_none();
-        Ok(exit.map_or(Exit::Kicked, |exit| self.dispatch(exit)))
+        self.unfinished = !self.kicked;
+        match exit {
+            None => Ok(Exit::Kicked),
+            Some(VcpuExit::MmioWrite(gpa, _)) if self.pmu.source().is_tick(gpa) => {
+                // SAFETY: as above; of the exit only a number is left.
+                let user = in_user_mode(unsafe { &*again })?;
+                self.pmu.source_mut().tick(gpa, user);
+                Ok(Exit::Handled(Handled::Tick))
+            }
+            Some(VcpuExit::MmioRead(gpa, data)) if self.pmu.source().is_tick(gpa) => {
+                data.fill(0);
+                Ok(Exit::Handled(Handled::Tick))
+            }
+            Some(VcpuExit::IoOut(port, data)) if self.pmu.source().is_port(port) => {
+                let data = ptr::from_ref(data);
+                // SAFETY: as above; the data lies in the mapping behind `kvm_run`, of which only the
+                // width is read, and stays as it is until the vCPU runs again.
+                let (width, data) = unsafe { (io_width(&mut *again), &*data) };
+                for piece in data.chunks(width) {
+                    self.pmu.source_mut().port_write(port, piece);
+                }
+                Ok(Exit::Handled(Handled::Port))
+            }
+            Some(VcpuExit::IoIn(port, data)) if self.pmu.source().is_port(port) => {
+                let data = ptr::from_mut(data);
+                // SAFETY: as above.
+                let (width, data) = unsafe { (io_width(&mut *again), &mut *data) };
+                for piece in data.chunks_mut(width) {
+                    self.pmu.source().port_read(port, piece);
+                }
+                Ok(Exit::Handled(Handled::Port))
+            }
+            Some(exit) => Ok(self.dispatch(exit)),
+        }
+    }
+
+    /// Delivers the trap of the guest's current task. An exit that is not finished is finished first,
+    /// by a `KVM_RUN` that comes back at once: the caller does as after any kick, and runs again.
+    fn deliver_trap(&mut self, vcpu: &mut VcpuFd, needs: &mut Needs) -> Result<(), Error> {
+        if self.unfinished {
+            vcpu.set_kvm_immediate_exit(1);
+            return Ok(());
+        }
+        let delivered = user_trap::deliver(vcpu, self.pmu.source_mut())?;
+        if delivered == Delivered::NotNow {
+            let retry = monotonic_ns().saturating_add(RETRY_NS);
+            needs.at = sooner(needs.at, Some(Nanos(retry)));
+        }
+        Ok(())
     }
 
     /// Commits what overflowed, delivers the PMI and arms the timer for whatever comes next.
@@ -227,7 +290,7 @@ impl<S: VcpuSource, P: PmuObserver> VcpuPmuKvm<S, P> {
                     Some(Recheck::InCycles(n)) => in_cycles = sooner(in_cycles, Some(n)),
                 },
                 Err(Undelivered::NotNow) => {
-                    let retry = now.0.saturating_add(PMI_RETRY_NS);
+                    let retry = now.0.saturating_add(RETRY_NS);
                     at = sooner(at, Some(Nanos(retry)));
                 }
                 Err(Undelivered::Failed(error)) => return Err(error),
@@ -319,6 +382,13 @@ pub struct VcpuPmuStats {
     /// In-guest time while something counted, in nanoseconds; `None` if the source does not measure
     /// it.
     pub counted_ns: Option<u64>,
+}
+
+/// What a port access moves at a time, in bytes; a string instruction moves many such units.
+fn io_width(vcpu: &mut VcpuFd) -> usize {
+    // SAFETY: the last exit was KVM_EXIT_IO, for which this is the union's field.
+    let io = unsafe { vcpu.get_kvm_run().__bindgen_anon_1.io };
+    usize::from(io.size).max(1)
 }
 
 /// Runs a vCPU that has no PMU; beside [`VcpuPmuKvm::run`] for a VMM that offers both.

@@ -15,11 +15,13 @@ pub(super) enum Kind {
     MsrRead,
     MsrWrite,
     Debug,
+    PerfPort,
+    Tick,
     Kick,
     Other,
 }
 
-const NAMES: [(Kind, &str); 11] = [
+const NAMES: [(Kind, &str); 13] = [
     (Kind::IoIn, "io-in"),
     (Kind::IoOut, "io-out"),
     (Kind::MmioRead, "mmio-read"),
@@ -29,6 +31,8 @@ const NAMES: [(Kind, &str); 11] = [
     (Kind::MsrRead, "msr-read"),
     (Kind::MsrWrite, "msr-write"),
     (Kind::Debug, "debug"),
+    (Kind::PerfPort, "perf-port"),
+    (Kind::Tick, "port-tick"),
     (Kind::Kick, "kick"),
     (Kind::Other, "other"),
 ];

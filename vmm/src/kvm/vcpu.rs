@@ -253,6 +253,8 @@ impl Vcpu for KvmVcpu {
             vpmu_kvm::Exit::Handled(Handled::ReadMsr) => exits.add(Kind::PmuRead),
             vpmu_kvm::Exit::Handled(Handled::WriteMsr) => exits.add(Kind::PmuWrite),
             vpmu_kvm::Exit::Handled(Handled::Debug) => exits.add(Kind::Debug),
+            vpmu_kvm::Exit::Handled(Handled::Port) => exits.add(Kind::PerfPort),
+            vpmu_kvm::Exit::Handled(Handled::Tick) => exits.add(Kind::Tick),
             vpmu_kvm::Exit::Vcpu(VcpuExit::IoOut(port, data)) => {
                 exits.add(Kind::IoOut);
                 let data = ptr::from_ref(data);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VmFd};
+use perf_port_host::PortLimits;
 use vcpu_call::{Calls, VcpuId};
 use vmm_sys_util::eventfd::EventFd;
 use vpmu::{EventFilter, PmuModel};
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) pmu: Option<PmuModel>,
     pub(crate) min_rearm: Option<Duration>,
     pub(crate) filter: Option<Arc<EventFilter>>,
+    /// What the guest may ask for at the perf port, if it has one. There is none without a PMU.
+    pub(crate) port: Option<PortLimits>,
     pub(crate) tracer: Tracer,
 }
 
@@ -68,6 +71,9 @@ impl KvmMachine {
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(call("KVM_GET_SUPPORTED_CPUID", REPORT))?;
         vpmu_kvm::cpuid::apply(&mut supported, config.pmu);
+        if config.pmu.is_some() && config.port.is_some() {
+            vpmu_kvm::cpuid::add_port(&mut supported);
+        }
         let topology = Topology {
             vcpus: config.max_vcpus,
             tsc_deadline: kvm.check_extension(Cap::TscDeadlineTimer),
@@ -150,12 +156,16 @@ impl Machine for KvmMachine {
 
 impl PmuPlan {
     fn new(model: PmuModel, config: &Config) -> Self {
+        let (vcpus, tracer) = (config.max_vcpus, config.tracer.clone());
+        let core = match config.port {
+            None => PerfCore::with_observer(vcpus, tracer),
+            Some(limits) => {
+                PerfCore::with_port(vcpus, tracer, Arc::new(config.ram.clone()), limits)
+            }
+        };
         Self {
             model,
-            core: Arc::new(PerfCore::with_observer(
-                config.max_vcpus,
-                config.tracer.clone(),
-            )),
+            core: Arc::new(core),
             min_rearm: config.min_rearm,
             filter: config.filter.clone(),
         }

@@ -7,9 +7,9 @@ use vpmu::PmuObserver;
 use vpmu::context::PerfObserver;
 
 use super::VcpuPmuKvm;
+use crate::core_source::CoreSource;
 use crate::error::Error;
 use crate::idle::IdleBackoff;
-use crate::perf_core::CoreSource;
 use crate::rotation::Rotation;
 
 impl<O: PerfObserver, P: PmuObserver> VcpuPmuKvm<CoreSource<O>, P> {
@@ -34,7 +34,8 @@ impl<O: PerfObserver, P: PmuObserver> VcpuPmuKvm<CoreSource<O>, P> {
         self.idle = IdleBackoff::default();
         self.rotation = Rotation::default();
         self.debug = None;
-        (self.arm, self.handed_out, self.kicked) = (false, false, false);
+        (self.arm, self.handed_out) = (false, false);
+        (self.kicked, self.unfinished) = (false, false);
         Ok(())
     }
 
