@@ -129,7 +129,8 @@ impl VmHandle {
     ///
     /// # Errors
     ///
-    /// [`HotplugError`] says why not; the VM goes on as before.
+    /// [`HotplugError`] says why not; the VM goes on as before. One that takes too long to come up
+    /// ([`VmError::Stuck`]) comes all the same, and the guest is told of it then.
     pub fn add_vcpu(&self, id: Option<u32>) -> Result<u32, HotplugError> {
         hotplug::add(&self.shared, id, self.obey_limit)
     }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! vCPUs that come and go while the guest runs.
 //!
-//! Adding is the host's act: the vCPU is made or made anew, its thread runs it, and then the
-//! controller tells the guest, which starts it by INIT and SIPI. Removing is the guest's: the
+//! Adding is the host's act: the vCPU is made or made anew, and its thread has the controller tell the
+//! guest, which starts it by INIT and SIPI. It is the thread's part because whoever asked may have
+//! lost patience by then: a vCPU that runs and that the guest does not know of could never be removed.
+//! Removing is the guest's: the
 //! controller asks, the guest stops using the vCPU and ejects it, and only then it goes offline. So
 //! nothing is ever taken from a guest that still uses it, and a guest that does not answer costs
 //! whoever asked no more than the time that he gave.
@@ -195,7 +197,7 @@ fn add_lowest(shared: &Arc<Shared>, max: u32, limit: Duration) -> Result<u32, Ho
     Err(HotplugError::AllPresent(max))
 }
 
-/// Does what is to be done for a vCPU that is starting, and tells the guest.
+/// Does what is to be done for a vCPU that is starting, and waits until the guest is told.
 fn bring_up(
     shared: &Arc<Shared>,
     id: u32,
@@ -227,13 +229,23 @@ fn bring_up(
         .wait_plugged(id as usize, limit)
         .map_err(VmError::from)?;
     match state {
-        state if is_up(state) => Ok(shared.hotplug.insert(number(id))?),
+        state if is_up(state) => Ok(()),
+        // The guest has given it back already.
+        VcpuState::Stopping | VcpuState::Offline if !shared.has_ended() => Ok(()),
         VcpuState::Absent => Err(HotplugError::NotMade {
             vcpu: id,
             why: failure.unwrap_or_default(),
         }),
         _ => Err(VmError::Ended.into()),
     }
+}
+
+/// On the thread of vCPU `id`, which is ready for whatever the guest does with it: tells the guest. It
+/// is not yet up for those who wait for that, so that it is up for the guest first.
+pub(crate) fn tell_guest(shared: &Shared, id: u32) {
+    // An error is no news, as of a vCPU that is there since the start, or that the interrupt failed:
+    // then the event waits in the registers for a guest that looks.
+    let _ = shared.hotplug.insert(number(id));
 }
 
 /// Asks the guest to give vCPU `id` back and waits until it has, for `limit` at most.

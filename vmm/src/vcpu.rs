@@ -13,6 +13,7 @@ use vcpu_call::Park;
 use vcpu_life::{Kick, Next};
 use vpmu_kvm::PerfCore;
 
+use crate::hotplug;
 use crate::report::{Exit, ExitReason, VcpuReport};
 use crate::shared::Shared;
 use crate::trace::Tracer;
@@ -137,7 +138,10 @@ pub(crate) fn thread_main(
         shared.cpus.expect_kicks(id);
         let stepped = match shared.cpus.advance(id, &mut *cpu) {
             Next::Enter => run(shared, vcpu, &mut *cpu),
-            Next::Plug => cpu.plug().inspect(|()| shared.cpus.plugged(id)),
+            Next::Plug => cpu.plug().inspect(|()| {
+                hotplug::tell_guest(shared, vcpu);
+                shared.cpus.plugged(id);
+            }),
             Next::Unplug => cpu.unplug().inspect(|()| shared.cpus.unplugged(id)),
             Next::Leave | Next::Wait => break,
         };

@@ -23,6 +23,10 @@ enum Guest {
     KickedAsItForgets(Arc<OnceLock<Weak<Shared>>>),
     /// Stays in the guest, and takes no notice of kicks, until the other end is dropped.
     Deaf(Receiver<()>),
+    /// As `Spins`, and takes until the other end is dropped to come up.
+    SlowToCome(Receiver<()>),
+    /// Gives itself back as soon as it runs.
+    Leaves,
     /// Writes to COM1 for ever.
     Chatters,
     /// Exits with a code.
@@ -48,6 +52,7 @@ impl Kick for Signal {
 }
 
 struct Pretended {
+    id: u8,
     guest: Guest,
     signal: Signal,
     mail: vcpu_call::Vcpu<(), ()>,
@@ -75,6 +80,7 @@ impl PretendedMachine {
     fn pretend(&self, id: u32) -> Result<Box<dyn NewVcpu>, VcpuError> {
         let guest = self.guests.lock().unwrap().pop_front();
         Ok(Box::new(Pretended {
+            id: u8::try_from(id)?,
             guest: guest.ok_or("There is no more room")?,
             signal: Signal::default(),
             mail: self.calls.vcpu(VcpuId(id))?,
@@ -109,6 +115,9 @@ impl Vcpu for Pretended {
     }
 
     fn plug(&mut self) -> Result<(), VcpuError> {
+        if let Guest::SlowToCome(until) = &self.guest {
+            let _ = until.recv();
+        }
         self.plugs += 1;
         self.mail.go_online();
         Ok(())
@@ -130,7 +139,11 @@ impl Vcpu for Pretended {
 
     fn run(&mut self, ports: &PioBus) -> Result<Step, VcpuError> {
         match &self.guest {
-            Guest::Spins | Guest::KickedAsItForgets(_) => {
+            Guest::Leaves => {
+                give_back(ports, self.id);
+                Ok(Step::Again)
+            }
+            Guest::Spins | Guest::KickedAsItForgets(_) | Guest::SlowToCome(_) => {
                 let (kicked, changed) = &*self.signal.0;
                 let kicked = kicked.lock().unwrap();
                 drop(changed.wait_while(kicked, |kicked| !*kicked).unwrap());
@@ -455,10 +468,13 @@ fn an_event_loop_sees_the_end() {
 }
 
 /// What a guest does to give a vCPU back: selector, then EJECT.
-fn eject(running: &RunningVm, vcpu: u8) {
-    let ports = &running.shared.ports;
+fn give_back(ports: &PioBus, vcpu: u8) {
     ports.write(CpuHotplug::PORTS.first(), &[vcpu]);
     ports.write(CpuHotplug::PORTS.first() + 2, &[1]);
+}
+
+fn eject(running: &RunningVm, vcpu: u8) {
+    give_back(&running.shared.ports, vcpu);
 }
 
 /// Waits until the guest is asked for a vCPU.
@@ -590,6 +606,45 @@ fn a_vcpu_that_cannot_be_made_leaves_the_vm_as_it_was() {
     assert_eq!(vm.add_vcpu(Some(2)).unwrap(), 2);
     assert!(!vm.has_ended());
     assert_eq!(running.stop().unwrap().vcpus.len(), 2);
+}
+
+#[test]
+fn a_vcpu_that_comes_up_late_is_there_for_the_guest_and_can_go() {
+    let (release, slow) = channel();
+    let vm = machine_with(
+        [Guest::Spins],
+        [Guest::SlowToCome(slow)],
+        Box::new(io::sink()),
+    );
+    let running = vm.start().unwrap();
+    let vm = running.handle();
+    let mut hasty = running.handle();
+    hasty.obey_limit = Duration::from_millis(10);
+    let error = hasty.add_vcpu(None).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "vCPU 1 was asked to start and is still starting after 10 ms"
+    );
+    assert!(!vm.info().vcpus[1].present);
+    drop(release);
+    assert!(vm.wait_state(1, LONG, |state| state == VcpuState::Running));
+    assert!(vm.info().vcpus[1].present);
+    eject(&running, 1);
+    assert!(vm.wait_state(1, LONG, |state| state == VcpuState::Offline));
+    assert_eq!(vm.add_vcpu(None).unwrap(), 1);
+    assert!(vm.info().vcpus[1].present);
+}
+
+/// By the time that whoever added it looks, it may be gone.
+#[test]
+fn a_vcpu_that_the_guest_gives_back_at_once_was_added() {
+    let vm = machine_with([Guest::Spins], [Guest::Leaves], Box::new(io::sink()));
+    let running = vm.start().unwrap();
+    let vm = running.handle();
+    for _ in 0..100 {
+        assert_eq!(vm.add_vcpu(None).unwrap(), 1);
+        assert!(vm.wait_state(1, LONG, |state| state == VcpuState::Offline));
+    }
 }
 
 #[test]
