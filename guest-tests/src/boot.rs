@@ -2,13 +2,18 @@
 //! Runs a kernel through the `vmm` library.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+use std::{env, fs, process};
 
+use vmm::control::{ControlServer, VmHost};
 use vmm::{Exit, ExitReason, RunReport, RunningVm, VmBuilder, VmError};
 
+use crate::desk::tasks::At;
 use crate::desk::{self, Desk, clerk, footprint};
 use crate::judge::Ending;
 use crate::mover::{Mover, Moves};
@@ -73,14 +78,50 @@ fn wait_at(
     seed: u64,
 ) -> Result<(RunReport, Vec<String>), VmError> {
     let host = running.handle();
+    // The server ends before its folder goes.
+    let folder = Folder::new().map_err(no_socket)?;
+    let socket = folder.0.join("control");
+    let server = ControlServer::start(&socket, Arc::new(VmHost::new(running.handle())));
+    let server = server.map_err(|error| no_socket(io::Error::other(error)))?;
+    let clients = At(socket);
     thread::scope(|threads| {
-        let clerk = threads.spawn(|| clerk::serve(desk, &host, seed));
+        let clerk = threads.spawn(|| clerk::serve(desk, &host, &clients, seed));
         let report = running.wait(Some(limit));
         desk.close();
+        // Whoever waits for an answer has none to wait for now.
+        server.stop();
         let notes = clerk.join();
         let notes = notes.unwrap_or_else(|_| vec!["the desk's clerk panicked".to_owned()]);
         Ok((report?, notes))
     })
+}
+
+fn no_socket(source: io::Error) -> VmError {
+    VmError::Host {
+        what: "the desk's control socket",
+        source,
+    }
+}
+
+/// A folder of our own, which goes with this.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("perfvisor-desk-{}-{number}", process::id());
+        let path = env::temp_dir().join(name);
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Whoever put something in it may keep it.
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 fn ending(exit: &Exit) -> Ending {

@@ -37,9 +37,10 @@ pub enum Outcome {
     Ended,
     Perf,
     Fault,
+    NoSuchTask,
 }
 
-const OUTCOMES: [Outcome; 13] = [
+const OUTCOMES: [Outcome; 14] = [
     Outcome::Done,
     Outcome::Unknown,
     Outcome::NoSuchVcpu,
@@ -53,6 +54,7 @@ const OUTCOMES: [Outcome; 13] = [
     Outcome::Ended,
     Outcome::Perf,
     Outcome::Fault,
+    Outcome::NoSuchTask,
 ];
 
 /// What a vCPU is doing, as the host says.
@@ -104,6 +106,86 @@ pub enum Wish {
     /// Lets vCPUs come and go until so many came and as many went. The words: how many came, how
     /// many went, how many requests ended as none should.
     Storm(u32),
+    /// Opens an event on the task of this number at the port, through the control socket. The words:
+    /// the event's number at the desk, how often the task was looked for, the event's state as the
+    /// port numbers it.
+    TaskOpen(u32, TaskEvent),
+    /// Changes the event of this number at the desk. The first word is its state then.
+    TaskChange(u32, TaskChange),
+    /// What the event of this number counted: low half, high half, its state.
+    TaskRead(u32),
+    /// What became of the overflows of the event of this number: queued, merged, sent.
+    TaskTraps(u32),
+    /// Closes the event of this number.
+    TaskClose(u32),
+    /// Lets the host open, change, read and close events on all tasks at random, until it is asked
+    /// to stop. The words of that: how much it asked for, and how many answers there were that none
+    /// should get.
+    TaskStorm(bool),
+    /// The traps of the storm that was, by what they have in them: how many tasks got with
+    /// [`STORM_EXACT`], and how many at least and at most with [`STORM_LOOSE`].
+    TaskStormTraps,
+}
+
+/// In the traps of a storm's events that were closed when all their traps had arrived.
+pub const STORM_EXACT: usize = 8;
+/// In the traps of a storm's events that were closed with a trap on its way, at times.
+pub const STORM_LOOSE: usize = 9;
+
+/// An event on a task, as the host is to open it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TaskEvent {
+    /// `cycles`, not `port.tick`.
+    pub cycles: bool,
+    /// Each overflow is a SIGTRAP, with 0 as its data.
+    pub sigtrap: bool,
+    /// Counts children as well.
+    pub inherit: bool,
+    /// Starts disabled.
+    pub disabled: bool,
+    /// Counts between two overflows, below 2^24; 0 for none.
+    pub period: u32,
+}
+
+impl TaskEvent {
+    /// Counts stores to the tick page, and nothing more.
+    pub const TICKS: Self = Self {
+        cycles: false,
+        sigtrap: false,
+        inherit: false,
+        disabled: false,
+        period: 0,
+    };
+
+    fn encoded(self) -> u32 {
+        let flags = [self.cycles, self.sigtrap, self.inherit, self.disabled];
+        let bits = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit);
+        bits.sum::<u32>() | self.period << 8
+    }
+}
+
+/// What the host is to do to an event on a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TaskChange {
+    /// It may count.
+    Enable,
+    /// It stops.
+    Disable,
+    /// Its count is 0 again.
+    Reset,
+    /// It may overflow so many times more.
+    Refresh(u32),
+}
+
+impl TaskChange {
+    fn encoded(self) -> u32 {
+        match self {
+            Self::Enable => 0,
+            Self::Disable => 1,
+            Self::Reset => 2,
+            Self::Refresh(overflows) => 3 | overflows << 8,
+        }
+    }
 }
 
 impl Wish {
@@ -118,6 +200,13 @@ impl Wish {
             Self::Unwatch(watch) => (7, [watch, 0]),
             Self::Footprint => (8, [0, 0]),
             Self::Storm(changes) => (9, [changes, 0]),
+            Self::TaskOpen(task, event) => (10, [task, event.encoded()]),
+            Self::TaskChange(event, change) => (11, [event, change.encoded()]),
+            Self::TaskRead(event) => (12, [event, 0]),
+            Self::TaskTraps(event) => (13, [event, 0]),
+            Self::TaskClose(event) => (14, [event, 0]),
+            Self::TaskStorm(on) => (15, [on.into(), 0]),
+            Self::TaskStormTraps => (16, [0, 0]),
         }
     }
 }

@@ -8,15 +8,24 @@ use super::Desk;
 use super::footprint::Footprint;
 use super::host::{Count, Failure, Host, State};
 use super::storm;
+use super::task_storm::{Storm, Tally};
+use super::tasks::{Clients, TaskEvents};
 use super::wish::{Answer, Outcome, Wish};
 
-/// Serves the wishes at `desk` until it is closed. Storms are as random as `seed` makes them.
-/// Returns what is worth printing.
-pub fn serve(desk: &Desk, host: &impl Host, seed: u64) -> Vec<String> {
+/// Serves the wishes at `desk` until it is closed, those about guest tasks as one or two of
+/// `clients`. Storms are as random as `seed` makes them. Returns what is worth printing.
+pub fn serve<C: Clients>(desk: &Desk, host: &impl Host, clients: &C, seed: u64) -> Vec<String>
+where
+    C::Client: Send + 'static,
+{
     let mut clerk = Clerk {
         desk,
         host,
+        clients,
         watches: Vec::new(),
+        tasks: None,
+        task_storm: None,
+        stormed: Tally::default(),
         seed,
         notes: Vec::new(),
     };
@@ -27,19 +36,29 @@ pub fn serve(desk: &Desk, host: &impl Host, seed: u64) -> Vec<String> {
         };
         desk.answer(answer);
     }
+    clerk.end_task_storm();
     clerk.notes
 }
 
-struct Clerk<'a, H: Host> {
+struct Clerk<'a, H: Host, C: Clients> {
     desk: &'a Desk,
     host: &'a H,
+    clients: &'a C,
     /// By their numbers; those that ended leave a gap.
     watches: Vec<Option<H::Watch>>,
+    /// From the first wish about a task on.
+    tasks: Option<TaskEvents<C::Client>>,
+    task_storm: Option<Storm>,
+    /// What the last storm on tasks did.
+    stormed: Tally,
     seed: u64,
     notes: Vec<String>,
 }
 
-impl<H: Host> Clerk<'_, H> {
+impl<H: Host, C: Clients> Clerk<'_, H, C>
+where
+    C::Client: Send + 'static,
+{
     fn grant(&mut self, wish: Wish) -> Answer {
         let granted = match wish {
             Wish::Add(vcpu) => self.host.add(vcpu).map(|id| [id, 0, 0]),
@@ -51,6 +70,21 @@ impl<H: Host> Clerk<'_, H> {
             Wish::Unwatch(watch) => self.unwatch(watch),
             Wish::Footprint => Ok(self.footprint()),
             Wish::Storm(changes) => Ok(self.storm(changes)),
+            Wish::TaskOpen(task, event) => self.tasks().and_then(|tasks| tasks.open(task, event)),
+            Wish::TaskChange(event, change) => {
+                self.tasks().and_then(|tasks| tasks.change(event, change))
+            }
+            Wish::TaskRead(event) => self.tasks().and_then(|tasks| tasks.read(event)),
+            Wish::TaskTraps(event) => self.tasks().and_then(|tasks| tasks.traps(event)),
+            Wish::TaskClose(event) => self.tasks().and_then(|tasks| tasks.close(event)),
+            Wish::TaskStorm(true) => self.begin_task_storm(),
+            Wish::TaskStorm(false) => Ok(self.end_task_storm()),
+            Wish::TaskStormTraps => {
+                let Tally {
+                    exact, least, most, ..
+                } = self.stormed;
+                Ok([exact, least, most].map(|traps| u32::try_from(traps).unwrap_or(u32::MAX)))
+            }
         };
         match granted {
             Ok(words) => Answer::granted(words),
@@ -61,6 +95,37 @@ impl<H: Host> Clerk<'_, H> {
                 Answer::of(failure.outcome)
             }
         }
+    }
+
+    fn client(&self) -> Result<C::Client, Failure> {
+        self.clients.client().map_err(|error| Failure {
+            outcome: Outcome::Fault,
+            words: format!("the control socket: {error}"),
+        })
+    }
+
+    fn tasks(&mut self) -> Result<&mut TaskEvents<C::Client>, Failure> {
+        if self.tasks.is_none() {
+            self.tasks = Some(TaskEvents::new(self.client()?));
+        }
+        self.tasks.as_mut().ok_or(quiet(Outcome::Unknown))
+    }
+
+    fn begin_task_storm(&mut self) -> Result<[u32; 3], Failure> {
+        self.end_task_storm();
+        let seed = self.seed;
+        self.seed = seed.wrapping_add(1);
+        self.task_storm = Some(Storm::start(self.client()?, seed));
+        Ok([0; 3])
+    }
+
+    fn end_task_storm(&mut self) -> [u32; 3] {
+        let Some(storm) = self.task_storm.take() else {
+            return [0; 3];
+        };
+        self.stormed = storm.stop();
+        self.notes.push(format!("storm on tasks: {}", self.stormed));
+        [self.stormed.asked, word(self.stormed.faults.len()), 0]
     }
 
     fn pause(&self, stay: Duration) -> Result<[u32; 3], Failure> {
@@ -148,7 +213,7 @@ fn quiet(outcome: Outcome) -> Failure {
 }
 
 /// As many as fit; no count here comes near.
-fn word(count: usize) -> u32 {
+pub(super) fn word(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
@@ -156,8 +221,13 @@ fn word(count: usize) -> u32 {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-    use devices::BusDevice;
+    use std::io;
 
+    use devices::BusDevice;
+    use serde_json::json;
+    use vmm::control::{self, ErrorKind, Refusal, Verb};
+
+    use super::super::tasks::Client;
     use super::super::{DeskDevice, open};
     use super::*;
 
@@ -231,11 +301,87 @@ mod tests {
         }
     }
 
+    /// A control socket with one task, whose one event is of number 9.
+    struct Socket;
+
+    struct Plug;
+
+    impl Clients for Socket {
+        type Client = Plug;
+
+        fn client(&self) -> io::Result<Plug> {
+            Ok(Plug)
+        }
+    }
+
+    impl Client for Plug {
+        fn ask(&mut self, verb: Verb) -> io::Result<control::Answer> {
+            let refused = |kind| Err(Refusal::new(kind, "no"));
+            let state = json!({ "event": 9, "state": "off" });
+            let result = match verb {
+                Verb::EventsOpen(open) if open.task == Some(2) => {
+                    assert_eq!(open.sigtrap.is_some(), open.period == Some(3));
+                    Ok(json!({ "event": 9, "installed": true, "rounds": 5, "state": "active" }))
+                }
+                Verb::EventsOpen(_) => refused(ErrorKind::NoSuchTask),
+                Verb::EventsRefresh { event: 9, .. } => refused(ErrorKind::Perf),
+                Verb::EventsDisable { event: 9 } => Ok(state),
+                Verb::EventsRead { event: 9 } => Ok(json!({
+                    "event": 9, "task": 2, "name": "port.tick", "source": "",
+                    "count": 7_u64 << 32 | 5, "enabled_ns": 1, "running_ns": 1, "scaled": 0,
+                    "state": "inactive", "overflows": 9, "left": null,
+                    "traps": { "queued": 6, "merged": 3, "refused": 0, "sent": 4, "dropped": 1 }
+                })),
+                Verb::EventsClose { event: 9 } => Ok(json!({ "closed": 9 })),
+                _ => refused(ErrorKind::Internal),
+            };
+            Ok(control::Answer { id: None, result })
+        }
+    }
+
+    #[test]
+    fn events_on_tasks_go_by_their_numbers_at_the_desk() {
+        let (answers, notes) = answers(
+            &Fake::default(),
+            &[
+                (10, [2, 0x302]),
+                (10, [3, 0]),
+                (11, [0, 1]),
+                (11, [0, 0x503]),
+                (12, [0, 0]),
+                (13, [0, 0]),
+                (12, [1, 0]),
+                (11, [0, 2]),
+                (14, [0, 0]),
+                (14, [0, 0]),
+            ],
+        );
+        let outcomes: Vec<u32> = answers.iter().map(|answer| answer[0]).collect();
+        let wanted = [
+            Outcome::Done,
+            Outcome::NoSuchTask,
+            Outcome::Done,
+            Outcome::Perf,
+            Outcome::Done,
+            Outcome::Done,
+            Outcome::Unknown,
+            Outcome::Fault,
+            Outcome::Done,
+            Outcome::Unknown,
+        ];
+        assert_eq!(outcomes, wanted.map(Outcome::number));
+        assert_eq!(answers[0][1..], [0, 5, 4]);
+        assert_eq!(answers[2][1..], [2, 0, 0]);
+        assert_eq!(answers[4][1..], [5, 7, 3]);
+        assert_eq!(answers[5][1..], [6, 3, 4]);
+        assert_eq!(notes, ["TaskChange(0, Reset): no"]);
+    }
+
     /// Asks for each of these wishes in turn; their answers, and what the clerk noted.
     fn answers(host: &Fake, wishes: &[(u32, [u32; 2])]) -> (Vec<[u32; 4]>, Vec<String>) {
         let (desk, mut device) = open();
         thread::scope(|threads| {
-            let clerk = threads.spawn(|| serve(&desk, host, 1));
+            let clerk = threads.spawn(|| serve(&desk, host, &Socket, 1));
             let answers = wishes.iter().map(|wish| ask(&mut device, *wish)).collect();
             desk.close();
             (answers, clerk.join().unwrap())

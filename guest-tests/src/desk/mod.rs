@@ -19,6 +19,8 @@ pub mod clerk;
 pub mod footprint;
 pub mod host;
 pub mod storm;
+pub mod task_storm;
+pub mod tasks;
 mod vm;
 pub mod wish;
 

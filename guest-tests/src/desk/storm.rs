@@ -240,11 +240,15 @@ fn disturb(host: &impl Host, shared: &Shared, random: &mut Random) -> Result<(),
 
 /// A generator of random numbers (SplitMix64).
 #[derive(Clone, Copy, Debug)]
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// A number below `end`, which must not be 0.
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

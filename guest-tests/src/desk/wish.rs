@@ -37,6 +37,80 @@ pub enum Wish {
     /// now and then. The words: how many came, how many went, and how many requests ended in a way
     /// that none should.
     Storm(u32),
+    /// 10: to open an event on the guest task of this number, as a client of the control socket
+    /// does. The words: the event's number at the desk, how often the task was looked for, and the
+    /// event's state as its [`number`](super::tasks::state_number).
+    TaskOpen(u32, TaskEvent),
+    /// 11: to change the event of this number at the desk. The first word is its state then.
+    TaskChange(u32, TaskChange),
+    /// 12: what the event of this number counted: low and high half, and its state.
+    TaskRead(u32),
+    /// 13: what became of the overflows of the event of this number: queued, merged, sent.
+    TaskTraps(u32),
+    /// 14: to close the event of this number.
+    TaskClose(u32),
+    /// 15: to open, change, read and close events on all guest tasks at random, from now on
+    /// (argument 1) or no more (0). The words of the latter: how much was asked for, and how many
+    /// answers there were that none should get.
+    TaskStorm(bool),
+    /// 16: traps of the storm that was: how many tasks got with [`EXACT`](super::task_storm::EXACT)
+    /// in them, and how many at least and at most with [`LOOSE`](super::task_storm::LOOSE).
+    TaskStormTraps,
+}
+
+/// An event on a guest task, in one word: bit 0 cycles instead of `port.tick`, bit 1 each overflow is
+/// a SIGTRAP, bit 2 it counts children as well, bit 3 it starts disabled; from bit 8 on the period,
+/// 0 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskEvent {
+    /// `cycles`, not `port.tick`.
+    pub cycles: bool,
+    /// With SIGTRAP, and 0 as its data.
+    pub sigtrap: bool,
+    /// Counts children as well.
+    pub inherit: bool,
+    /// Starts disabled.
+    pub disabled: bool,
+    /// Counts between two overflows.
+    pub period: Option<u32>,
+}
+
+impl From<u32> for TaskEvent {
+    fn from(word: u32) -> Self {
+        let period = word >> 8;
+        Self {
+            cycles: word & 1 != 0,
+            sigtrap: word & 2 != 0,
+            inherit: word & 4 != 0,
+            disabled: word & 8 != 0,
+            period: (period != 0).then_some(period),
+        }
+    }
+}
+
+/// A change of an event on a guest task, in one word: bits 0 to 7 which, from bit 8 on how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskChange {
+    /// 0.
+    Enable,
+    /// 1.
+    Disable,
+    /// 2.
+    Reset,
+    /// 3, with so many overflows.
+    Refresh(u32),
+}
+
+impl TaskChange {
+    const fn of(word: u32) -> Option<Self> {
+        Some(match word & 0xff {
+            0 => Self::Enable,
+            1 => Self::Disable,
+            2 => Self::Reset,
+            3 => Self::Refresh(word >> 8),
+            _ => return None,
+        })
+    }
 }
 
 impl From<Request> for Option<Wish> {
@@ -54,6 +128,13 @@ impl From<Request> for Option<Wish> {
             7 => Wish::Unwatch(first),
             8 => Wish::Footprint,
             9 => Wish::Storm(first),
+            10 => Wish::TaskOpen(first, second.into()),
+            11 => Wish::TaskChange(first, TaskChange::of(second)?),
+            12 => Wish::TaskRead(first),
+            13 => Wish::TaskTraps(first),
+            14 => Wish::TaskClose(first),
+            15 => Wish::TaskStorm(first != 0),
+            16 => Wish::TaskStormTraps,
             _ => return None,
         })
     }
@@ -88,6 +169,8 @@ pub enum Outcome {
     Perf,
     /// Something that should not happen: the harness prints it.
     Fault,
+    /// The guest has no such task.
+    NoSuchTask,
 }
 
 impl Outcome {
@@ -108,6 +191,7 @@ impl Outcome {
             Self::Ended => 10,
             Self::Perf => 11,
             Self::Fault => 12,
+            Self::NoSuchTask => 13,
         }
     }
 }
@@ -163,12 +247,42 @@ mod tests {
             (7, Wish::Unwatch(5)),
             (8, Wish::Footprint),
             (9, Wish::Storm(5)),
+            (12, Wish::TaskRead(5)),
+            (13, Wish::TaskTraps(5)),
+            (14, Wish::TaskClose(5)),
+            (15, Wish::TaskStorm(true)),
+            (16, Wish::TaskStormTraps),
         ] {
             assert_eq!(wish(number, [5, 0]), Some(wanted));
         }
-        for number in [0, 10, u32::MAX] {
+        for number in [0, 17, u32::MAX] {
             assert_eq!(wish(number, [0; 2]), None);
         }
+        let plain = TaskEvent {
+            cycles: false,
+            sigtrap: false,
+            inherit: false,
+            disabled: false,
+            period: None,
+        };
+        assert_eq!(wish(10, [5, 0]), Some(Wish::TaskOpen(5, plain)));
+        let all = TaskEvent {
+            cycles: true,
+            sigtrap: true,
+            inherit: true,
+            disabled: true,
+            period: Some(7),
+        };
+        assert_eq!(wish(10, [5, 0x70f]), Some(Wish::TaskOpen(5, all)));
+        for (word, change) in [
+            (0, TaskChange::Enable),
+            (1, TaskChange::Disable),
+            (2, TaskChange::Reset),
+            (0x903, TaskChange::Refresh(9)),
+        ] {
+            assert_eq!(wish(11, [5, word]), Some(Wish::TaskChange(5, change)));
+        }
+        assert_eq!(wish(11, [5, 4]), None);
     }
 
     #[test]
@@ -187,6 +301,7 @@ mod tests {
             Outcome::Ended,
             Outcome::Perf,
             Outcome::Fault,
+            Outcome::NoSuchTask,
         ];
         for (outcome, number) in all.into_iter().zip(0..) {
             assert_eq!(outcome.number(), number);
