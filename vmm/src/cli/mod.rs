@@ -9,6 +9,7 @@ mod filter;
 mod outfile;
 mod output;
 mod pmu;
+mod port;
 mod run;
 mod signals;
 mod size;

@@ -15,6 +15,7 @@ use super::events::{self, failed};
 use super::filter;
 use super::outfile;
 use super::output::{self, Patient, Stream};
+use super::port::PerfPort;
 use super::signals::Signals;
 use super::size::{parse_seconds, parse_size};
 use super::status::{self, Status};
@@ -59,6 +60,12 @@ pub(super) struct Args {
         allow_hyphen_values = true
     )]
     cmdline: String,
+
+    /// The perf port, where the guest's kernel tells of its tasks and opens events on them: `none`, or
+    /// what it may ask for, such as `tasks=100,events=64,calls=50000` [default:
+    /// tasks=4096,events=1024,calls=0]
+    #[arg(long, value_name = "PORT")]
+    perf_port: Option<PerfPort>,
 
     /// End the run after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
@@ -193,6 +200,11 @@ pub(super) fn run(args: &Args) -> Result<Status, Failure> {
     };
     let builder = match args.filter()? {
         Some(filter) => builder.pmu_filter(filter),
+        None => builder,
+    };
+    let builder = match args.perf_port {
+        Some(PerfPort(Some(limits))) => builder.perf_port(limits),
+        Some(PerfPort(None)) => builder.without_perf_port(),
         None => builder,
     };
     let builder = match &trace {

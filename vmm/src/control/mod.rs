@@ -22,6 +22,7 @@ mod proto;
 mod server;
 mod session;
 mod socket;
+mod tasks;
 mod vm;
 mod worker;
 

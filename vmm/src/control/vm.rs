@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::process;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vcpu_life::VcpuState;
@@ -44,7 +45,11 @@ impl VmHost {
                 Some(core) => core.host_thread(),
                 None => unreachable!("a VM keeps its perf core"),
             });
-            Events::new(perf, caller, PMU_SOURCE)
+            let events = Events::new(perf, caller, PMU_SOURCE);
+            match core.port() {
+                Some(port) => events.with_tasks(Arc::new(port.clone())),
+                None => events,
+            }
         });
         Self { vm, events }
     }

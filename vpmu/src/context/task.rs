@@ -69,6 +69,14 @@ impl Task {
         self.0.word.place()
     }
 
+    /// How many events are in its lists, those that it inherited among them.
+    pub fn events(&self) -> usize {
+        match self.0.slot() {
+            Slot::Context(ctx) => ctx.lock().attached(),
+            Slot::Empty | Slot::Closed => 0,
+        }
+    }
+
     /// Whether it has exited.
     pub fn has_exited(&self) -> bool {
         self.0.published.seen() == Seen::Closed
