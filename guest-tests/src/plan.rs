@@ -16,15 +16,16 @@ const VCPUS: u32 = 2;
 
 /// The kernels that ask things of the host at the desk, with the vCPUs that they are booted with and
 /// may have at most.
-const AT_THE_DESK: [(&str, u32, u32); 4] = [
+const AT_THE_DESK: [(&str, u32, u32); 5] = [
     ("hotplug", 2, 4),
     ("hotplug-race", 2, 4),
     ("hotplug-stubborn", 2, 4),
     ("pause", 4, 4),
+    ("storm-tasks", 4, 4),
 ];
 
 /// The kernels with tasks in user mode that ask nothing of the host, with their vCPUs.
-const WITH_TASKS: [(&str, u32); 2] = [("sched", 4), ("tasks", 4)];
+const WITH_TASKS: [(&str, u32); 3] = [("sched", 4), ("tasks", 4), ("inherit", 4)];
 
 /// One boot of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_kernels_with_tasks_have_more_vcpus() {
-        for kernel in ["sched", "tasks"] {
+        for kernel in ["sched", "tasks", "inherit"] {
             let boot = &boots(kernel, PmuModel::ALL)[0];
             assert_eq!((boot.vcpus, boot.max_vcpus, boot.desk), (4, 4, false));
         }
