@@ -8,9 +8,9 @@
 //!
 //! - **A1** At each switch the guest stores its new current task in its vCPU's page, passes a full
 //!   fence, and looks at the flag: raised, it announces the switch.
-//! - **A2** Whoever needs announcements raises the flags of all pages and then calls every vCPU. The
-//!   vCPU's own thread, out of its guest, looks at the page. A guest that stored before it came out
-//!   is found there; one that stores after it went in again finds the flag.
+//! - **A2** Whoever needs announcements raises the flags of all pages, passes a full fence, and looks
+//!   at the pages: a switch that did not see its flag is seen there. Each vCPU whose page names a task
+//!   is called, and its own thread, out of its guest, looks again and believes it.
 //! - **A3** Nobody installs an event before everybody's page was looked at, whoever it was that
 //!   raised the flags. What a vCPU believed when they were taken down is forgotten before the first
 //!   page is looked at: a task may have moved since.
@@ -34,6 +34,7 @@ use super::PerfError;
 use super::call::{Call, Caller};
 use super::cpu::{Cpu, Leaves};
 use super::observe::PerfObserver;
+use super::order::full_fence;
 use super::perf::{Clock, Perf};
 use super::task::{Task, TaskId};
 use crate::CounterSource;
@@ -218,8 +219,13 @@ impl<C: Clock, O: PerfObserver> Perf<C, O> {
         for vcpu in all.vcpus(|seat| seat.page.is_some() && seat.believes) {
             self.send(vcpu, Call::Forget, None, by);
         }
+        // A2: what is not in a page by now is announced.
+        full_fence();
         for vcpu in all.vcpus(|seat| seat.page.is_some()) {
-            self.send(vcpu, Call::Look, None, by);
+            let page = all.page(vcpu);
+            if page.is_some_and(|page| page.current().is_some()) {
+                self.send(vcpu, Call::Look, None, by);
+            }
         }
         // The flags stay up: whoever asked holds them.
         all.state.lock().looked = true;
@@ -286,7 +292,7 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         let Some(page) = all.and_then(|all| all.page(self.id())) else {
             return;
         };
-        let next = page.current().filter(|next| !next.has_exited());
+        let next = page.current();
         let prev = self.task.clone();
         if next.as_ref().map(Task::id) == prev.as_ref().map(Task::id) {
             return;

@@ -94,19 +94,20 @@ fn r24_a_switch_before_the_question_is_in_the_page() {
     assert!(!pages[1].switch(Some(&task)));
 }
 
-/// 1. The flags are raised; vCPU 0 has not been called yet.
+/// 1. Another task runs on vCPU 0. The flags are raised; vCPU 0 has not been called yet.
 /// 2. The guest switches to t there, and sees the flag: it announces, and is right.
 /// 3. vCPU 0 is called, and finds t in the page as well: once is enough.
 #[test]
 fn r24_a_switch_during_the_question_is_seen_once_at_least() {
     let (mut rig, pages) = silent(1);
-    let task = rig.task(0);
+    let (other, task) = (rig.task(0), rig.task(0));
+    pages[0].switch(Some(&other));
     let guest = (pages[0].clone(), task.clone());
     rig.before_call(move |rig, _| {
         let (page, task) = guest;
         assert!(page.switch(Some(&task)));
         rig.cpu(0)
-            .announced(None, Leaves::Queued, Some(task))
+            .announced(Some(other.id()), Leaves::Queued, Some(task))
             .unwrap();
     });
     let event = rig.open_task(counting(), &task);
@@ -396,6 +397,18 @@ fn r24_nobody_is_refused_while_pages_are_looked_at() {
     // Now that everything is known, the same is a lie.
     let lie = rig.cpu(1).announced(None, Leaves::Queued, Some(task));
     assert!(matches!(lie, Err(PerfError::Current { .. })), "{lie:?}");
+}
+
+/// A vCPU whose page names nobody is not called.
+#[test]
+fn r24_idle_vcpus_are_left_alone() {
+    let (mut rig, pages) = silent(2);
+    let task = rig.task(1);
+    pages[1].switch(Some(&task));
+    rig.log.clear();
+    rig.open_task(counting(), &task);
+    let calls = rig.log.count(|step| matches!(step, Step::CallSent(V0)));
+    assert_eq!((calls, rig.log.calls()), (0, 2));
 }
 
 /// Without pages, everything is announced all the time.
