@@ -180,6 +180,19 @@ fn leaves_of(port: Discovery) -> impl Fn(u32) -> Leaf {
     }
 }
 
+#[test]
+fn a_name_shows_nothing_that_steers_a_terminal() {
+    // CSI in one character, and the one that makes what follows run backwards.
+    for (name, shown) in [
+        ("\u{9b}31mred", r"\u{9b}31mred"),
+        ("a\u{202e}b", r"a\u{202e}b"),
+        ("\t\r\n\0x", r"\x09\x0d\x0a\x00x"),
+        ("å \"q\" \\", r#"å "q" \\"#),
+    ] {
+        assert_eq!(Name::new(name).to_string(), shown);
+    }
+}
+
 /// A command that would be fine but for one word.
 fn refused(command: Command, arg: usize, word: u64) -> Errno {
     let (op, mut args) = command.encode();
