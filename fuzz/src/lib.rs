@@ -8,7 +8,7 @@
 //! | [`expected`] | the registers as the rules describe them, apart from their state |
 //! | [`guest`] | a PMU that all this is done to |
 //! | [`laws`] | what must hold |
-//! | [`msr_traffic`], [`snapshot_restore`], [`event_filter`], [`control`] | the targets |
+//! | [`msr_traffic`], [`snapshot_restore`], [`event_filter`], [`control`], [`port`] | the targets |
 //! | [`tally`] | how much was done |
 
 pub mod control;
@@ -18,5 +18,6 @@ pub mod guest;
 pub mod input;
 pub mod laws;
 pub mod msr_traffic;
+pub mod port;
 pub mod snapshot_restore;
 pub mod tally;

@@ -42,15 +42,18 @@ pub(crate) enum Target {
     EventFilter,
     /// Clients that send anything to a control socket.
     Control,
+    /// A guest that says anything to its perf port.
+    Port,
 }
 
 impl Target {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::MsrTraffic,
         Self::SnapshotRestore,
         Self::EventFilter,
         Self::Control,
+        Self::Port,
     ];
 
     /// The name of its program and of its inputs' folder.
@@ -60,15 +63,17 @@ impl Target {
             Self::SnapshotRestore => "snapshot_restore",
             Self::EventFilter => "event_filter",
             Self::Control => "control",
+            Self::Port => "port",
         }
     }
 
-    /// How many inputs a part of the tests tries: all four take some 25 s together.
+    /// How many inputs a part of the tests tries: all five take some 30 s together.
     const fn runs(self) -> u64 {
         match self {
             Self::MsrTraffic | Self::SnapshotRestore => 60_000,
             Self::EventFilter => 50_000,
             Self::Control => 15_000,
+            Self::Port => 10_000,
         }
     }
 }
