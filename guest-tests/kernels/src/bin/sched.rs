@@ -112,7 +112,7 @@ fn turns() -> Outcome {
 
 fn wakes() -> Outcome {
     begin()?;
-    const ROUNDS: u64 = 20_000;
+    const ROUNDS: u64 = 2_000;
     // The second starts the first, and each wakes the other, on both vCPUs in turn.
     let first = spawn(
         1,
@@ -178,7 +178,7 @@ fn remembered() -> Outcome {
 
 fn migrations() -> Outcome {
     let cpus = begin()?;
-    const ROUNDS: u64 = 5_000;
+    const ROUNDS: u64 = 1_000;
     // Each in the others' way, in both directions.
     for task in 0..8 {
         let (here, there) = (task % cpus, (task + 1) % cpus);
@@ -313,7 +313,7 @@ fn disturbed() -> Outcome {
         NMIS.fetch_add(1, Relaxed);
         Verdict::Resume
     });
-    const ROUNDS: u64 = 20_000;
+    const ROUNDS: u64 = 2_000;
     for task in 0..6 {
         let cpu = 1 + task % (cpus - 1);
         spawn(

@@ -446,8 +446,9 @@ pub fn failed_forks() -> u64 {
     FAILED_FORKS.load(Relaxed)
 }
 
-/// In the next `times` returns to user mode on a vCPU, the kernel stores to the tick page between
-/// the check and the IRET: an overflow there is one in the window.
+/// In the next `times` returns to user mode on a vCPU for which no trap waits, the kernel stores to
+/// the tick page between the check and the IRET: an overflow there is one in the window. To be called
+/// while no task runs there.
 pub fn store_in_window(cpu: usize, times: u64) {
     Vcpu::of(cpu).window_stores.store(times, Relaxed);
 }

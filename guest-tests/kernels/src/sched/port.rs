@@ -104,8 +104,9 @@ pub(super) fn detach() -> Result<(), Text> {
     }
 }
 
-/// What to map as the tick page: its address.
-pub(super) fn tick_page() -> u64 {
+/// The physical address of the tick page; without a port, of the page that stands for it.
+#[must_use]
+pub fn tick_page() -> u64 {
     Found::here().get().map_or(super::TICKS, |port| {
         u64::from(port.info().tick_frame) * mem::PAGE
     })

@@ -248,9 +248,12 @@ pub(super) fn queue(tid: Tid, cpu: usize) {
 
 /// Puts into the frame what `task_return` looks for, and into the page where it will look.
 pub(super) fn prepare_return(vcpu: &Vcpu, frame: &mut TrapFrame) {
-    let wanted = &vcpu.window_stores;
-    let store = wanted.load(Relaxed) != 0 && wanted.fetch_sub(1, Relaxed) != 0;
-    let page = port::page();
+    let (page, wanted) = (port::page(), &vcpu.window_stores);
+    // A check that finds a trap does not come to the store.
+    let store = !page.trap_waits() && wanted.load(Relaxed) != 0;
+    if store {
+        wanted.fetch_sub(1, Relaxed);
+    }
     page.set_return_window(entry::window(store));
     frame.vector = core::ptr::from_ref(page) as u64;
     frame.error = u64::from(store);

@@ -8,6 +8,7 @@
 mod announced;
 mod counter;
 mod sums;
+mod traps;
 
 use rt::sched::{self, Step, port};
 use rt::tap::Outcome;
@@ -45,6 +46,19 @@ fn main() {
             announced::off,
         ),
         ("with one every switch is announced", announced::on),
+        (
+            "the n-th store traps, at the next instruction",
+            traps::exact,
+        ),
+        (
+            "a trap of the kernel's waits for user mode",
+            traps::in_kernel,
+        ),
+        (
+            "a trap that comes after the check is not missed",
+            traps::in_window,
+        ),
+        ("a handler's own traps come after it", traps::in_handler),
         ("no switch was refused, and nothing odd came", clean),
     ]);
 }

@@ -47,7 +47,7 @@ impl Vcpus {
 /// The tasks go round, each with a stride of its own, and store on each vCPU another number of times.
 pub(crate) fn migrating() -> Outcome {
     const TASKS: usize = 12;
-    const ROUNDS: u64 = 100;
+    const ROUNDS: u64 = 40;
     let mut counters = [None; TASKS];
     let (mut both, mut user) = (0, 0);
     for (number, place) in counters.iter_mut().enumerate() {
@@ -102,7 +102,7 @@ fn start_all() -> Outcome {
 /// Pairs in which one wakes the other, on the next vCPU, and waits for the same.
 pub(crate) fn waking() -> Outcome {
     const PAIRS: usize = 6;
-    const ROUNDS: u64 = 200;
+    const ROUNDS: u64 = 80;
     let mut counters = [None; 2 * PAIRS];
     for (slot, place) in counters.iter_mut().enumerate() {
         let other = Tid(slot ^ 1);
