@@ -52,8 +52,8 @@ fn main() {
             "pinned events of the vCPU push those of the task out",
             errors::of_both,
         ),
-        ("cycles scale to what they are", scaling::cycles),
-        ("ticks scale to what they are", scaling::ticks),
+        ("cycles scale to what they are within 2 %", scaling::cycles),
+        ("ticks of all events together scale exactly", scaling::ticks),
     ]);
 }
 
