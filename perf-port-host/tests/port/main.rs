@@ -9,4 +9,5 @@ mod names;
 mod page;
 mod rig;
 mod switches;
+mod threads;
 mod traps;

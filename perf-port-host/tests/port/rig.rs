@@ -40,7 +40,7 @@ pub(crate) struct Ram {
 }
 
 impl Ram {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bytes = u64::from(FRAMES) * page::SIZE + page::SIZE / 2;
         Self {
             words: (0..bytes / 8).map(|_| AtomicU64::new(0)).collect(),
