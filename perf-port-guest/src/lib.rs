@@ -9,7 +9,7 @@
 //! What a kernel adds to itself:
 //!
 //! - [`discover`] finds the [`Port`]; each vCPU has a [`Page`], a static, and makes a [`VcpuPort`] of
-//!   both, which it [registers](VcpuPort::register) when it starts, after each INIT anew;
+//!   both, which it [registers](VcpuPort::register) whenever it starts;
 //! - [`create`](VcpuPort::create), [`fork`](VcpuPort::fork), [`exec`](VcpuPort::exec) and
 //!   [`exit`](VcpuPort::exit) where tasks do so; [`switch_to`](VcpuPort::switch_to) in the switch path,
 //!   and [`migrate`](VcpuPort::migrate) and [`wake`](VcpuPort::wake) while the page

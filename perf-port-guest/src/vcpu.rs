@@ -74,7 +74,7 @@ impl<'p, R: Registers> VcpuPort<'p, R> {
     }
 
     /// Gives the page, which is at guest-physical `address`, to the host, in place of one that the
-    /// vCPU had. To be done again after an INIT, and when the vCPU comes back.
+    /// vCPU had. To be done whenever the vCPU starts; the same page again does no harm.
     ///
     /// # Safety
     /// The page has to be at that address for as long as it is registered: the host writes there.
