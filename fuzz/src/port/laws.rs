@@ -7,6 +7,7 @@ use perf_port::{Command, Errno, Id, Op, TrapTotals};
 use perf_port_host::PortLimits;
 
 use super::rig::World;
+use super::step::Given;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -15,8 +16,7 @@ pub(super) struct Laws {
     limits: PortLimits,
     /// Its open events, and whether each is inherited.
     events: BTreeMap<u64, bool>,
-    /// The largest numbers that were given to a task and to an event.
-    last_task: u64,
+    given: Given,
     /// Calls that were made on each vCPU.
     calls: Vec<u64>,
     passed: u64,
@@ -27,10 +27,15 @@ impl Laws {
         Self {
             limits,
             events: BTreeMap::new(),
-            last_task: 0,
+            given: Given::default(),
             calls: vec![0; vcpus as usize],
             passed: 0,
         }
+    }
+
+    /// The numbers that the guest was given.
+    pub(super) const fn given(&self) -> &Given {
+        &self.given
     }
 
     pub(super) fn pass(&mut self, nanos: u64) {
@@ -70,13 +75,18 @@ impl Laws {
         match (op, result) {
             (None, result) => assert_eq!(result, Err(Errno::NoSuchOp)),
             (Some(Op::Create | Op::Fork), Ok(task)) => {
-                assert!(task > self.last_task, "no number is given twice");
-                self.last_task = task;
+                let before = self.given.tasks.last();
+                assert!(before < Some(&task), "no number is given twice");
+                self.given.tasks.push(task);
             }
             (Some(Op::Open), Ok(event)) => {
                 let inherited = args[0] & 4 != 0;
-                let before = self.events.insert(event, inherited);
-                assert_eq!(before, None, "no number is given twice");
+                assert!(
+                    !self.given.events.contains(&event),
+                    "no number is given twice"
+                );
+                self.given.events.push(event);
+                self.events.insert(event, inherited);
             }
             (Some(Op::Close), Ok(_)) => {
                 let closed = self.events.remove(&args[0]);

@@ -60,11 +60,11 @@ impl Guest {
         let world = &mut self.world;
         match step {
             Step::Command | Step::Another => {
-                let (op, reserved, args) = step::block(bytes)?;
+                let (op, reserved, args) = step::block(bytes, self.laws.given())?;
                 self.command(vcpu, op, reserved, &args);
             }
             Step::Current => {
-                let current = Id::new(step::word(bytes)?);
+                let current = Id::new(self.laws.given().task(bytes)?);
                 world.set_current(vcpu, current);
             }
             Step::Ticks(ticks, user) => {
@@ -120,7 +120,10 @@ impl Guest {
                 world.pass(u64::from(ms) * 1_000_000);
                 self.laws.pass(u64::from(ms) * 1_000_000);
             }
-            Step::Host(task) => self.host(u64::from(task & 15)),
+            Step::Host => {
+                let task = self.laws.given().task(bytes)?;
+                self.host(task);
+            }
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ pub(super) enum Step {
     /// Milliseconds pass.
     Time(u8),
     /// The host opens an event on a task, or closes the one that it has.
-    Host(u8),
+    Host,
 }
 
 /// Small limits, so that they are reached.
@@ -50,10 +50,42 @@ pub(super) fn limits(bytes: &mut Unstructured<'_>) -> Result<PortLimits> {
     })
 }
 
+/// The numbers that a guest was given, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    pub(super) tasks: Vec<u64>,
+    pub(super) events: Vec<u64>,
+}
+
+impl Given {
+    /// A task, as its guest names it.
+    pub(super) fn task(&self, bytes: &mut Unstructured<'_>) -> Result<u64> {
+        one_of(&self.tasks, bytes)
+    }
+
+    /// An event, as its guest names it.
+    fn event(&self, bytes: &mut Unstructured<'_>) -> Result<u64> {
+        one_of(&self.events, bytes)
+    }
+}
+
+/// One of the last, mostly.
+fn one_of(given: &[u64], bytes: &mut Unstructured<'_>) -> Result<u64> {
+    let last = given.len().min(8);
+    match u8::arbitrary(bytes)? {
+        nth @ 0..232 if last > 0 => Ok(given[given.len() - 1 - usize::from(nth) % last]),
+        232..244 => Ok(0),
+        _ => word(bytes),
+    }
+}
+
 /// A command block: operation, reserved word, arguments.
-pub(super) fn block(bytes: &mut Unstructured<'_>) -> Result<(u32, u32, [u64; ARGS])> {
+pub(super) fn block(
+    bytes: &mut Unstructured<'_>,
+    given: &Given,
+) -> Result<(u32, u32, [u64; ARGS])> {
     let op = u8::arbitrary(bytes)?;
-    // Twice as many switches and traps as others.
+    // Twice as many switches, traps and opens as others.
     let op = match op & 31 {
         10 | 11 => 5,
         12 | 13 => 8,
@@ -67,18 +99,28 @@ pub(super) fn block(bytes: &mut Unstructured<'_>) -> Result<(u32, u32, [u64; ARG
         0
     };
     let mut args = [0; ARGS];
-    if op == 16 {
-        args = open(bytes)?;
-    } else {
-        for arg in &mut args[..3] {
-            *arg = word(bytes)?;
+    match op {
+        16 => args = open(bytes, given)?,
+        5 => {
+            args[0] = given.task(bytes)?;
+            args[1] = word(bytes)? & !6;
+            args[2] = given.task(bytes)?;
         }
+        2..=7 => {
+            args[0] = given.task(bytes)?;
+            args[1] = word(bytes)?;
+        }
+        17..=24 => {
+            args[0] = given.event(bytes)?;
+            args[1] = word(bytes)?;
+        }
+        _ => args[0] = word(bytes)?,
     }
     Ok((op.into(), reserved, args))
 }
 
 /// What an event could be opened with.
-fn open(bytes: &mut Unstructured<'_>) -> Result<[u64; ARGS]> {
+fn open(bytes: &mut Unstructured<'_>, given: &Given) -> Result<[u64; ARGS]> {
     let [flags, vcpu, event, period, limit] = <[u8; 5]>::arbitrary(bytes)?;
     // With what SIGTRAP needs, mostly.
     let traps = flags & 0x10 != 0;
@@ -86,7 +128,7 @@ fn open(bytes: &mut Unstructured<'_>) -> Result<[u64; ARGS]> {
     let anywhere = vcpu & 0xF0 != 0;
     Ok([
         u64::from(flags & 0x7F),
-        word(bytes)?,
+        given.task(bytes)?,
         if anywhere { u64::MAX } else { vcpu.into() },
         if event < 192 {
             0x100
@@ -95,7 +137,11 @@ fn open(bytes: &mut Unstructured<'_>) -> Result<[u64; ARGS]> {
         },
         u64::from(period & 7),
         if traps { word(bytes)? } else { 0 },
-        if flags & 0x80 == 0 { 0 } else { word(bytes)? },
+        if flags & 0x80 == 0 {
+            0
+        } else {
+            given.event(bytes)?
+        },
         if limit < 64 { u64::from(limit & 3) } else { 0 },
     ])
 }
