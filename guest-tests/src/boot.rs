@@ -32,20 +32,38 @@ pub struct Run {
     pub notes: Vec<String>,
 }
 
-/// Boots `kernel` as `boot` says, and waits for its end, at most for `limit`. What the desk does at
-/// random, it does by `seed`.
+/// What differs from run to run, and is told to the kernel on its command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Given {
+    /// `seed=`: of what it does at random, as the desk does.
+    pub seed: u64,
+    /// `seconds=`: how long it goes on, if it is one that goes on for a time of its choice.
+    pub seconds: Option<u32>,
+}
+
+impl Given {
+    fn cmdline(self, boot: &Boot) -> String {
+        let mut words = format!("model={} seed={:#x}", boot.model, self.seed);
+        if let Some(seconds) = self.seconds {
+            words.push_str(&format!(" seconds={seconds}"));
+        }
+        words
+    }
+}
+
+/// Boots `kernel` as `boot` says, and waits for its end, at most for `limit`.
 ///
 /// # Errors
 ///
 /// The machine could not be built or ended.
-pub fn boot(kernel: &Path, boot: &Boot, limit: Duration, seed: u64) -> Result<Run, VmError> {
+pub fn boot(kernel: &Path, boot: &Boot, limit: Duration, given: Given) -> Result<Run, VmError> {
     let serial = Capture::default();
     let builder = VmBuilder::new()
         .vcpus(boot.vcpus)
         .max_vcpus(boot.max_vcpus)
         .pmu(Some(boot.model))
         .kernel_file(kernel)
-        .cmdline(format!("model={}", boot.model))
+        .cmdline(given.cmdline(boot))
         .serial(Box::new(serial.clone()));
     let (builder, desk) = if boot.desk {
         footprint::steady();
@@ -57,7 +75,7 @@ pub fn boot(kernel: &Path, boot: &Boot, limit: Duration, seed: u64) -> Result<Ru
     let vm = builder.build()?;
     let mover = boot.moved.then(Mover::start);
     let done = vm.start().and_then(|running| match desk {
-        Some(desk) => wait_at(&desk, running, limit, seed),
+        Some(desk) => wait_at(&desk, running, limit, given.seed),
         None => Ok((running.wait(Some(limit))?, Vec::new())),
     });
     let moves = mover.map(Mover::stop);

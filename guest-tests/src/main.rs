@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use guest_tests::boot::Given;
 use guest_tests::mover::Moves;
 use guest_tests::plan::{self, Boot};
 use guest_tests::tap::Transcript;
@@ -43,6 +44,11 @@ struct Args {
     /// another for each run.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+
+    /// How long a kernel goes on that does so for a time of its choice, such as storm-tasks; each may
+    /// take so much longer.
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<NonZero<u32>>,
 
     /// Shows all that the kernels print.
     #[arg(long, short)]
@@ -97,9 +103,15 @@ fn run(args: &Args) -> Result<bool> {
 fn run_one(kernel: &Path, boot: &Boot, args: &Args) -> Verdict {
     let name = &boot.label;
     let limit = boot.limit(Duration::from_secs(args.deadline.get().into()));
+    let more = args.seconds.map_or(0, NonZero::get);
+    let limit = limit + Duration::from_secs(more.into());
     let start = Instant::now();
     let seed = args.seed.unwrap_or_else(random_seed);
-    let (output, ending, verdict) = match boot::boot(kernel, boot, limit, seed) {
+    let given = Given {
+        seed,
+        seconds: args.seconds.map(NonZero::get),
+    };
+    let (output, ending, verdict) = match boot::boot(kernel, boot, limit, given) {
         Ok(run) => {
             for note in &run.notes {
                 println!("{name}: {note}");

@@ -25,7 +25,7 @@ const DEADLINE_PER_RUN: Duration = Duration::from_secs(120);
 /// The kernels that may take longer, and than how many usual runs: one is booted with every PMU
 /// model, one reads a counter tens of thousands of times, others talk to the host all the time, or have
 /// more vCPUs than the host has CPUs.
-const LONG: [(&str, u32); 8] = [
+const LONG: [(&str, u32); 10] = [
     ("registers", 16),
     ("monotonic", 4),
     ("hotplug", 4),
@@ -34,6 +34,8 @@ const LONG: [(&str, u32); 8] = [
     ("pause", 4),
     ("sched", 4),
     ("tasks", 4),
+    ("inherit", 4),
+    ("storm-tasks", 4),
 ];
 
 /// The kernels that are shown to people instead of being judged.
@@ -52,6 +54,14 @@ pub(crate) struct How {
     /// Boots the kernel `registers` with this PMU model alone; may be given several times.
     #[arg(long = "model", value_name = "MODEL")]
     pub(crate) models: Vec<String>,
+
+    /// Seed of what kernels and the host do at random; another for each run without it.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// How long a kernel goes on that does so for a time of its choice, such as storm-tasks.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) seconds: Option<NonZero<u32>>,
 }
 
 impl How {
@@ -60,13 +70,19 @@ impl How {
         Self {
             repeat,
             models: Vec::new(),
+            seed: None,
+            seconds: None,
         }
     }
 
     fn options(&self) -> Vec<String> {
         let models = self.models.iter().map(|model| format!("--model={model}"));
+        let seed = self.seed.map(|seed| format!("--seed={seed}"));
+        let seconds = self.seconds.map(|seconds| format!("--seconds={seconds}"));
         iter::once(format!("--repeat={}", self.repeat))
             .chain(models)
+            .chain(seed)
+            .chain(seconds)
             .collect()
     }
 }
@@ -128,7 +144,7 @@ pub(crate) fn judge(
     let mut argv = vec![Arg::file(build::static_binary("guest-tests")?)];
     argv.extend(how.options().into_iter().map(|text| Arg::Text(text.into())));
     argv.extend(kernels.iter().map(Arg::file));
-    let runs = runs(kernels).saturating_mul(how.repeat.get());
+    let deadline = deadline(kernels, how);
 
     let mut said = Vec::new();
     let (machine, ended) = lab::despite_a_reset(
@@ -146,7 +162,7 @@ pub(crate) fn judge(
                         }
                     },
                     out: "out".as_ref(),
-                    deadline: Some(DEADLINE_PER_RUN.saturating_mul(runs)),
+                    deadline: Some(deadline),
                 },
             )
         },
@@ -155,6 +171,15 @@ pub(crate) fn judge(
     // Also what failed before a reset.
     let failed = failures(&String::from_utf8_lossy(&said));
     Ok(Judgement { code, failed })
+}
+
+/// What all runs may take.
+fn deadline(kernels: &[PathBuf], how: &How) -> Duration {
+    let usual = DEADLINE_PER_RUN.saturating_mul(runs(kernels));
+    let chosen = how.seconds.map_or(0, NonZero::get).into();
+    let boots = u32::try_from(kernels.len()).unwrap_or(u32::MAX);
+    let chosen = Duration::from_secs(chosen).saturating_mul(boots);
+    (usual + chosen).saturating_mul(how.repeat.get())
 }
 
 /// How many usual runs `kernels` may take, each once.
@@ -203,6 +228,13 @@ mod tests {
             how.options()[1..],
             ["--model=amd-v2", "--model=intel-v5,counters=2"]
         );
+        let kernels = [PathBuf::from("sched")];
+        let usual = deadline(&kernels, &how);
+        how.models.clear();
+        how.seed = Some(7);
+        how.seconds = NonZero::new(1_800);
+        assert_eq!(how.options()[1..], ["--seed=7", "--seconds=1800"]);
+        assert_eq!(deadline(&kernels, &how), usual + Duration::from_secs(1_800));
     }
 
     #[test]
