@@ -25,7 +25,7 @@ const AT_THE_DESK: [(&str, u32, u32); 5] = [
 ];
 
 /// The kernels with tasks in user mode that ask nothing of the host, with their vCPUs.
-const WITH_TASKS: [(&str, u32); 3] = [("sched", 4), ("tasks", 4), ("inherit", 4)];
+const WITH_TASKS: [(&str, u32); 4] = [("sched", 4), ("tasks", 4), ("inherit", 4), ("multiplex", 4)];
 
 /// One boot of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
