@@ -74,6 +74,7 @@ fn main() -> ExitCode {
             the_end_of_the_run_has_the_last_counts,
             a_run_that_ends_without_a_last_look_shows_what_was_read_last,
             intervals_add_up_to_the_whole,
+            what_is_left_of_an_interval_is_shown,
             objects_come_one_a_line,
             what_had_no_counter_is_not_counted,
             a_task_is_counted_wherever_it_runs,

@@ -16,6 +16,9 @@ use vmm::control::{ControlServer, Host as _, Tasks as _};
 use crate::desk::{Dir, Ended, begin, ctl, line};
 use crate::machine::Machine;
 
+/// Long past the moment at which a command that works has done what it does.
+const LONG: Duration = Duration::from_secs(10);
+
 /// A made-up VM at a control socket.
 struct Rig {
     machine: Arc<Machine>,
@@ -42,7 +45,8 @@ impl Rig {
     fn begin(&self, args: &str) -> Counting {
         let begun = self.machine.next_wait();
         let child = begin(Stdio::piped(), &self.dir.socket(), &format!("stat {args}"));
-        begun.recv().unwrap();
+        // One that does not come so far has ended.
+        begun.recv_timeout(LONG).unwrap();
         Counting(child)
     }
 
@@ -204,6 +208,15 @@ pub(crate) fn intervals_add_up_to_the_whole() {
     assert!(counting.0.wait().unwrap().success());
 }
 
+pub(crate) fn what_is_left_of_an_interval_is_shown() {
+    let rig = Rig::new();
+    let counting = rig.begin("--vcpu 1 -e cycles -I 3600000 -x ,");
+    rig.machine.core.ticks.pass(1_000);
+    rig.machine.core.count(1, 77);
+    let text = counting.interrupted();
+    assert!(text.ends_with(",77,,cycles,1000,100.00,,\n"), "{text}");
+}
+
 pub(crate) fn objects_come_one_a_line() {
     let rig = Rig::new();
     let counting = rig.begin("--vcpu 1 -e cycles,branches --json");
@@ -286,7 +299,7 @@ pub(crate) fn events_go_with_the_command_however_it_ends() {
     assert_eq!(rig.open_events(), 4);
     counting.signal(Signal::SIGKILL);
     counting.0.wait().unwrap();
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + LONG;
     while rig.open_events() > 0 {
         assert!(Instant::now() < end, "its events stay");
         thread::yield_now();
