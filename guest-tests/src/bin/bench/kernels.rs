@@ -15,23 +15,39 @@ pub(crate) const START: u16 = 0x83;
 pub(crate) const DONE: u16 = 0x84;
 /// Exits in a run of [`exits`].
 pub(crate) const TURNS: u32 = 300;
+/// Switches in a run of [`switches`].
+pub(crate) const SWITCHES: u32 = 100_000;
+/// The port that [`switches`] writes to if it has to announce one.
+pub(crate) const FAILED: u16 = 0x85;
+/// Traps in a run of [`traps`].
+pub(crate) const TRAPS: u32 = 100;
+/// The port that [`traps`] writes its figures to.
+pub(crate) const CYCLES: u16 = 0x88;
 /// Cycles between two PMIs of [`pmis`]: about a millisecond.
 const PERIOD: u32 = 2_000_000;
 
 global_asm!(
     include_str!("kernels.s"),
+    include_str!("port.s"),
     ready = const READY,
     started = const STARTED,
     start = const START,
     done = const DONE,
     turns = const TURNS,
     period = const PERIOD,
+    switches = const SWITCHES,
+    failed = const FAILED,
+    traps = const TRAPS,
+    cycles = const CYCLES,
     options(att_syntax)
 );
 
 guest_bytes!(hotplug, "bench_hotplug");
 guest_bytes!(pmis, "bench_pmis");
 guest_bytes!(exits, "bench_exits");
+guest_bytes!(switches, "bench_switches");
+guest_bytes!(task, "bench_task");
+guest_bytes!(traps, "bench_traps");
 
 /// Where a kernel is loaded and entered.
 const ENTRY: u32 = 0x10_0000;

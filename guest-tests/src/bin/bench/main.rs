@@ -11,6 +11,7 @@ mod guest;
 mod hotplug;
 mod kernels;
 mod kick;
+mod port;
 mod raw;
 mod row;
 mod tracing;
@@ -43,12 +44,15 @@ fn rows() -> Vec<(&'static str, Measure)> {
     let raw = raw::names().into_iter();
     let raw =
         raw.map(|name| -> (_, Measure) { (name, Box::new(move |pairs| raw::row(name, pairs))) });
-    let whole: [(_, Measure); 5] = [
+    let whole: [(_, Measure); 8] = [
         ("hotplug-readd", Box::new(hotplug::readd)),
         ("hotplug-first-add", Box::new(hotplug::first_add)),
         ("control-request", Box::new(control::read)),
         ("control-info", Box::new(control::info)),
         ("trace-on", Box::new(tracing::row)),
+        ("port-switch-off", Box::new(port::switch_off)),
+        ("port-install-running", Box::new(port::install_running)),
+        ("port-trap", Box::new(port::trap)),
     ];
     raw.chain(whole).collect()
 }

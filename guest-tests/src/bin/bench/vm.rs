@@ -43,6 +43,11 @@ impl Mark {
         (Self(writes), builder)
     }
 
+    /// Whether the guest did not write to it since.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.try_recv().is_err()
+    }
+
     /// When the guest wrote to it next; waits for that.
     pub(crate) fn next(&self, what: &'static str) -> Result<Instant> {
         self.0.recv_timeout(LIMIT).context(what)
