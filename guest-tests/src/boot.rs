@@ -51,12 +51,19 @@ impl Given {
     }
 }
 
-/// Boots `kernel` as `boot` says, and waits for its end, at most for `limit`.
+/// Boots `kernel` as `boot` says, and waits for its end, at most for `limit`. Its trace goes
+/// to `trace`.
 ///
 /// # Errors
 ///
 /// The machine could not be built or ended.
-pub fn boot(kernel: &Path, boot: &Boot, limit: Duration, given: Given) -> Result<Run, VmError> {
+pub fn boot(
+    kernel: &Path,
+    boot: &Boot,
+    limit: Duration,
+    given: Given,
+    trace: Option<Box<dyn Write + Send>>,
+) -> Result<Run, VmError> {
     let serial = Capture::default();
     let builder = VmBuilder::new()
         .vcpus(boot.vcpus)
@@ -71,6 +78,10 @@ pub fn boot(kernel: &Path, boot: &Boot, limit: Duration, given: Given) -> Result
         (builder.device(desk::PORTS, Box::new(device)), Some(desk))
     } else {
         (builder, None)
+    };
+    let builder = match trace {
+        Some(trace) => builder.trace(trace),
+        None => builder,
     };
     let vm = builder.build()?;
     let mover = boot.moved.then(Mover::start);

@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Boots guest test kernels one after the other and prints how each of their points went.
 
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Write;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use guest_tests::boot::Given;
 use guest_tests::mover::Moves;
 use guest_tests::plan::{self, Boot};
+use guest_tests::steps::Steps;
 use guest_tests::tap::Transcript;
 use guest_tests::{Ending, Verdict, boot, judge};
 use vpmu::PmuModel;
+
+/// What is kept of a trace. In the lab it is in memory.
+const TRACE_BYTES: usize = 64 << 20;
 
 /// Lines of serial output shown of a run that failed.
 const TAIL: usize = 30;
@@ -49,6 +55,11 @@ struct Args {
     /// take so much longer.
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<NonZero<u32>>,
+
+    /// Leaves what the perf core did in each run in this folder, as Chrome trace events in a file
+    /// named after the run: its first 64 MiB.
+    #[arg(long, value_name = "FOLDER")]
+    trace: Option<PathBuf>,
 
     /// Shows all that the kernels print.
     #[arg(long, short)]
@@ -111,7 +122,10 @@ fn run_one(kernel: &Path, boot: &Boot, args: &Args) -> Verdict {
         seed,
         seconds: args.seconds.map(NonZero::get),
     };
-    let (output, ending, verdict) = match boot::boot(kernel, boot, limit, given) {
+    let traced = |folder: &PathBuf| trace_of(&folder.join(format!("{name}.json")));
+    let booted = args.trace.as_ref().map(traced).transpose();
+    let booted = booted.and_then(|trace| Ok(boot::boot(kernel, boot, limit, given, trace)?));
+    let (output, ending, verdict) = match booted {
         Ok(run) => {
             for note in &run.notes {
                 println!("{name}: {note}");
@@ -131,7 +145,7 @@ fn run_one(kernel: &Path, boot: &Boot, args: &Args) -> Verdict {
             (run.output, run.ending, verdict)
         }
         Err(error) => {
-            let reason = format!("{:#}", anyhow::Error::from(error));
+            let reason = format!("{error:#}");
             let verdict = Verdict::not_started(reason.clone());
             (String::new(), Ending::Other(reason), verdict)
         }
@@ -152,6 +166,12 @@ fn run_one(kernel: &Path, boot: &Boot, args: &Args) -> Verdict {
         }
     }
     verdict
+}
+
+/// Where a run's trace goes.
+fn trace_of(path: &Path) -> Result<Box<dyn Write + Send>> {
+    let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+    Ok(Box::new(Steps::new(file, TRACE_BYTES)))
 }
 
 /// Different from run to run.
