@@ -23,7 +23,7 @@ use crate::say;
 use crate::workspace::{self, Workspace};
 
 /// Where the patches are.
-const PATCHES: &str = "xtask/mutants";
+pub(crate) const PATCHES: &str = "xtask/mutants";
 
 /// Where the tests of the numbered rules are: once they are, each number needs a mutant.
 const NUMBERED: &str = "vpmu/tests/races";

@@ -14,6 +14,7 @@ mod cmd_fuzz;
 mod cmd_guest;
 mod cmd_lab;
 mod cmd_mutants;
+mod cmd_races;
 mod cmd_run;
 mod cmd_test;
 mod cmd_trace_picture;
@@ -32,6 +33,7 @@ mod model;
 mod mutants;
 mod picture;
 mod qemu;
+mod races;
 mod say;
 mod sources;
 mod spdx;
@@ -65,6 +67,7 @@ enum Task {
     Bench(cmd_bench::BenchArgs),
     Fuzz(cmd_fuzz::FuzzArgs),
     TracePicture(cmd_trace_picture::TracePictureArgs),
+    Races(cmd_races::RacesArgs),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => (cmd_bench::run(&args), 1),
         Task::Fuzz(args) => (cmd_fuzz::run(&args), 1),
         Task::TracePicture(args) => (cmd_trace_picture::run(&args), 1),
+        Task::Races(args) => (cmd_races::run(&args), 1),
     };
     ended.map_or_else(
         |error| {

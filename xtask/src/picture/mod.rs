@@ -4,7 +4,7 @@
 mod axis;
 mod colour;
 mod draw;
-mod svg;
+pub(crate) mod svg;
 mod trace;
 
 pub(crate) use draw::{Window, draw};
