@@ -21,13 +21,20 @@ pub(crate) fn a_signal_answers_whoever_waits_and_removes_the_socket() {
                 client.ask(r#"{"do":"cpus-add"}"#)["ok"]["added"],
                 json!([1])
             );
+            let opened = client.ask(r#"{"do":"events-open","vcpu":0,"event":"cycles"}"#);
+            assert_eq!(opened["ok"]["event"], 1, "{opened}");
             if paused {
                 assert_eq!(client.ask(r#"{"do":"pause"}"#)["ok"]["state"], "paused");
             }
             client.send("{\"do\":\"wait\",\"state\":\"ended\"}\n");
+            client.send("{\"do\":\"events-read\",\"event\":1}\n");
             run.signal(signal);
             let answer = client.answer().unwrap();
             assert_eq!(answer["ok"]["state"], "ended", "{answer}");
+            // The last count, of a vCPU that is no more.
+            let answer = client.answer().unwrap();
+            assert!(answer["ok"]["count"].is_u64(), "{answer}");
+            assert_eq!(answer["ok"]["state"], "exit", "{answer}");
             assert_eq!(client.answer(), None);
             let ended = run.ended();
             assert_eq!(ended.code, Some(status), "{ended:?}");
