@@ -242,7 +242,7 @@ mod tests {
     fn drawn(wanted: &[&'static str]) -> String {
         let steps = steps::read(steps::tests::CALLED).unwrap();
         let wanted: Vec<_> = wanted.iter().map(|name| want(name)).collect();
-        draw(&story::find(&steps, &wanted).unwrap(), "A title")
+        draw(&story::find(&steps, &wanted, &[]).unwrap(), "A title")
     }
 
     #[test]

@@ -17,7 +17,7 @@ use catalogue::Telling;
 /// The race that `telling` is about as an SVG picture, out of a trace in which it happened.
 pub(crate) fn picture(trace: &str, telling: &Telling) -> Result<String> {
     let steps = steps::read(trace)?;
-    let story = story::find(&steps, telling.steps).with_context(|| {
+    let story = story::find(&steps, telling.steps, telling.without).with_context(|| {
         let wanted: Vec<&str> = telling.steps.iter().map(|want| want.name).collect();
         format!(
             "in {} steps of the trace there are none in this order for one event: {}",
@@ -36,10 +36,12 @@ mod tests {
     const TRAPPED: Telling = Telling {
         title: "t",
         steps: &[want("call"), want("trap sent")],
+        without: &[],
     };
     const REFUSED: Telling = Telling {
         title: "t",
         steps: &[want("call"), want("call refused")],
+        without: &[],
     };
 
     #[test]

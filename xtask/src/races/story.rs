@@ -29,9 +29,9 @@ struct Span {
     task: Option<u64>,
 }
 
-/// The story of the event that had `wanted` happen, in this order, within the fewest steps; of the
-/// earliest one of several.
-pub(super) fn find(steps: &[Step], wanted: &[Want]) -> Option<Story> {
+/// The story of the event that had `wanted` happen, in this order and with nothing of `without` in
+/// between, within the fewest steps; of the earliest one of several.
+pub(super) fn find(steps: &[Step], wanted: &[Want], without: &[&str]) -> Option<Story> {
     let mut events: BTreeMap<u64, Span> = BTreeMap::new();
     for (at, step) in steps.iter().enumerate() {
         if let Some(event) = step.event {
@@ -52,7 +52,7 @@ pub(super) fn find(steps: &[Step], wanted: &[Want]) -> Option<Story> {
         let about: Vec<usize> = (from..to)
             .filter(|at| concerns(&steps[*at], event, span.task))
             .collect();
-        let Some((first, last)) = shortest(steps, &about, wanted) else {
+        let Some((first, last)) = shortest(steps, &about, wanted, without) else {
             continue;
         };
         let length = last - first;
@@ -78,12 +78,21 @@ fn concerns(step: &Step, event: u64, task: Option<u64>) -> bool {
     }
 }
 
-/// The ends of the shortest stretch of `about` that has all of `wanted` in order.
-fn shortest(steps: &[Step], about: &[usize], wanted: &[Want]) -> Option<(usize, usize)> {
+/// The ends of the shortest stretch of `about` that has all of `wanted` in order and none of `without`.
+fn shortest(
+    steps: &[Step],
+    about: &[usize],
+    wanted: &[Want],
+    without: &[&str],
+) -> Option<(usize, usize)> {
     // Where the latest stretch begins that has the first so many of them.
     let mut begins: Vec<Option<usize>> = vec![None; wanted.len()];
     let mut best: Option<(usize, usize)> = None;
     for (at, step) in about.iter().map(|at| &steps[*at]).enumerate() {
+        if without.contains(&&*step.name) {
+            begins.fill(None);
+            continue;
+        }
         for nth in (0..wanted.len()).rev() {
             if !is(step, wanted[nth]) {
                 continue;
@@ -148,7 +157,7 @@ mod tests {
     #[test]
     fn a_story_is_of_one_event_its_task_and_the_vcpus() {
         let steps = steps::read(steps::tests::CALLED).unwrap();
-        let story = find(&steps, &[want("call"), want("call refused")]).unwrap();
+        let story = find(&steps, &[want("call"), want("call refused")], &[]).unwrap();
         assert_eq!((story.event, story.task), (5, Some(7)));
         assert_eq!(
             names(&story),
@@ -156,7 +165,7 @@ mod tests {
         );
         assert_eq!(story.current_on, Some(Lane::Vcpu(1)));
         assert!(story.states.is_empty());
-        let late = find(&steps, &[want("call refused"), want("open")]).unwrap();
+        let late = find(&steps, &[want("call refused"), want("open")], &[]).unwrap();
         assert_eq!(late.current_on, None);
         assert_eq!(late.states[&Lane::Vcpu(1)], "offline");
     }
@@ -175,8 +184,10 @@ mod tests {
             step("x", 1, 0),
             step("b", 1, 9),
         ];
-        let story = find(&steps, &[want("a"), want("b")]).unwrap();
+        let story = find(&steps, &[want("a"), want("b")], &[]).unwrap();
         assert_eq!((story.event, names(&story)), (9, vec!["a", "b"]));
-        assert_eq!(find(&steps, &[want("b"), want("b"), want("b")]), None);
+        assert_eq!(find(&steps, &[want("b"), want("b"), want("b")], &[]), None);
+        let story = find(&steps, &[want("b"), want("b")], &["x"]);
+        assert_eq!(story, None, "there is an x between the two of either");
     }
 }
