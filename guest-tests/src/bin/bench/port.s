@@ -119,9 +119,10 @@ bench_traps:
     lgdtl KERNEL + .Ltr_gdtr - .Ltr
     ljmp $8, $(KERNEL + 1f - .Ltr)
 1:  mov $0x10, %eax
+    mov %eax, %ss
+    mov $0x23, %eax                 # An IRET to ring 3 would take away those of ring 0.
     mov %eax, %ds
     mov %eax, %es
-    mov %eax, %ss
     mov $STACKS, %esp
     lidtl KERNEL + .Ltr_idtr - .Ltr
     movl $STACKS, TSS + 4
