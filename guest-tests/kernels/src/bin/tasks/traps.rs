@@ -5,7 +5,7 @@ use rt::sched::port::{self, EventNumber, Open, OpenFlags, Opened, Target};
 use rt::sched::{self, Handler, State, Step, Then, Tid, after_store};
 use rt::tap::Outcome;
 use rt::text::Text;
-use rt::{check, check_eq};
+use rt::{check, check_eq, time};
 
 use crate::counter::{KERNEL, USER, id};
 
@@ -83,25 +83,46 @@ pub(crate) fn in_kernel() -> Outcome {
     close(task, opened, 10)
 }
 
-/// An overflow between the last check and IRET is found by the check that follows.
+/// An overflow between the last check and IRET is found by the check that follows: the task does not
+/// get to its next step before its handler.
 pub(crate) fn in_window() -> Outcome {
-    const STORES: u64 = 20;
+    const ROUNDS: u64 = 10;
     let script = [
         Step::blocks(),
-        Step::yields(),
-        Step::repeats(1, 4 * STORES),
+        Step::adds(0),
+        Step::repeats(0, ROUNDS),
         Step::exits(),
     ];
+    sched::set_word(0, 0);
     let task = sched::spawn("window", 1, &script)?;
     let opened = trap_every(task, 1, KERNEL)?;
-    sched::await_state(task, State::Blocked)?;
+    // It waits to be looked at in its handler.
+    sched::set_handler(
+        task,
+        Handler {
+            rounds: ROUNDS,
+            stores: 0,
+            then: Then::Blocks,
+        },
+    );
     let before = sched::counts(1);
-    sched::store_in_window(1, STORES);
-    run(task)?;
+    for round in 0..ROUNDS {
+        sched::await_state(task, State::Blocked)?;
+        sched::store_in_window(1, 1);
+        sched::wake(task, 1);
+        let handled = time::wait_ms(10_000, || sched::logged(task) == round + 1);
+        check!(handled, "round {round}: no trap within 10 s");
+        sched::await_state(task, State::Blocked)?;
+        check_eq!(sched::word(0), round, "steps before the handler");
+        sched::wake(task, 1);
+        sched::await_word(0, round + 1)?;
+    }
+    sched::await_state(task, State::Exited)?;
+    sched::set_word(0, 0);
     let after = sched::counts(1);
-    check_eq!(after.by_user - before.by_user, STORES, "traps by USER");
+    check_eq!(after.by_user - before.by_user, ROUNDS, "traps by USER");
     check_eq!(after.by_exception, before.by_exception, "exceptions");
-    close(task, opened, STORES)
+    close(task, opened, ROUNDS)
 }
 
 /// What the handler does traps as well, once it has returned.
