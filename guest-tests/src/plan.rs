@@ -16,16 +16,26 @@ const VCPUS: u32 = 2;
 
 /// The kernels that ask things of the host at the desk, with the vCPUs that they are booted with and
 /// may have at most.
-const AT_THE_DESK: [(&str, u32, u32); 5] = [
+const AT_THE_DESK: [(&str, u32, u32); 9] = [
     ("hotplug", 2, 4),
     ("hotplug-race", 2, 4),
     ("hotplug-stubborn", 2, 4),
     ("pause", 4, 4),
     ("storm-tasks", 4, 4),
+    ("install-offline", 4, 4),
+    ("install-migrate", 4, 4),
+    ("announce", 4, 4),
+    ("hostile", 4, 4),
 ];
 
 /// The kernels with tasks in user mode that ask nothing of the host, with their vCPUs.
-const WITH_TASKS: [(&str, u32); 4] = [("sched", 4), ("tasks", 4), ("inherit", 4), ("multiplex", 4)];
+const WITH_TASKS: [(&str, u32); 5] = [
+    ("sched", 4),
+    ("tasks", 4),
+    ("inherit", 4),
+    ("multiplex", 4),
+    ("sigtrap", 4),
+];
 
 /// One boot of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_kernels_with_tasks_have_more_vcpus() {
-        for kernel in ["sched", "tasks", "inherit"] {
+        for kernel in ["sched", "tasks", "inherit", "sigtrap"] {
             let boot = &boots(kernel, PmuModel::ALL)[0];
             assert_eq!((boot.vcpus, boot.max_vcpus, boot.desk), (4, 4, false));
         }

@@ -25,7 +25,7 @@ const DEADLINE_PER_RUN: Duration = Duration::from_secs(120);
 /// The kernels that may take longer, and than how many usual runs: one is booted with every PMU
 /// model, one reads a counter tens of thousands of times, others talk to the host all the time, or have
 /// more vCPUs than the host has CPUs.
-const LONG: [(&str, u32); 11] = [
+const LONG: [(&str, u32); 16] = [
     ("registers", 16),
     ("monotonic", 4),
     ("hotplug", 4),
@@ -36,7 +36,12 @@ const LONG: [(&str, u32); 11] = [
     ("tasks", 4),
     ("inherit", 4),
     ("storm-tasks", 4),
+    ("install-offline", 4),
+    ("install-migrate", 4),
+    ("announce", 4),
     ("multiplex", 4),
+    ("sigtrap", 4),
+    ("hostile", 4),
 ];
 
 /// The kernels that are shown to people instead of being judged.

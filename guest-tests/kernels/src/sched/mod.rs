@@ -455,8 +455,26 @@ pub fn store_in_window(cpu: usize, times: u64) {
 
 /// One store to the tick page at CPL 0, by whoever calls this.
 pub fn tick() {
+    tick_at(0);
+}
+
+/// The same, `offset` bytes from the start of the page.
+///
+/// # Panics
+/// If that is not in the page, or no multiple of four.
+pub fn tick_at(offset: u64) {
+    assert!(offset < mem::PAGE && offset.is_multiple_of(4));
     // SAFETY: the tick page, which no Rust code has a reference to.
-    unsafe { (TICKS as *mut u32).write_volatile(1) };
+    unsafe { ((TICKS + offset) as *mut u32).write_volatile(1) };
+}
+
+/// What a kernel does itself on behalf of tasks, at CPL 0 with interrupts off, as part of a system
+/// call: a number says what. It returns how the task goes on.
+pub type Service = fn(u64) -> Then;
+
+/// Sets what [`Step::serves`] does.
+pub fn set_service(service: Service) {
+    syscall::set_service(service);
 }
 
 /// What a task's handler is to do beside writing traps down.

@@ -11,6 +11,7 @@ pub use perf_port_guest::{
 
 use super::vcpu::Vcpu;
 use crate::sync::PerCpu;
+use crate::tap::Outcome;
 use crate::text::Text;
 use crate::trap::vector;
 use crate::{MAX_CPUS, cpu, mem};
@@ -38,7 +39,7 @@ pub fn exists() -> bool {
     Found::here().get().is_some()
 }
 
-/// Asks something of the port, on this CPU: on CPU 0, or on one that runs tasks.
+/// Asks something of the port, on this CPU: on CPU 0, on one that runs tasks, or in [`visit`].
 ///
 /// # Errors
 /// Its errno.
@@ -61,6 +62,17 @@ pub fn must<T>(
     f: impl FnOnce(&VcpuPort<'static, PortIo>) -> Result<T, Errno>,
 ) -> Result<T, Text> {
     ask(f).map_err(|errno| Text::format(format_args!("{what}: {errno:?}")))
+}
+
+/// Lets a CPU that runs no tasks [`ask`] as well, for the time of `f`.
+///
+/// # Errors
+/// Those of `f`, or that the port refuses the CPU's page.
+pub fn visit(f: impl FnOnce() -> Outcome) -> Outcome {
+    cpu::without_interrupts(attach)?;
+    let outcome = f();
+    let left = cpu::without_interrupts(detach);
+    outcome.and(left)
 }
 
 /// The page of this CPU.
@@ -102,6 +114,18 @@ pub(super) fn detach() -> Result<(), Text> {
             .map_err(|errno| Text::format(format_args!("the page: {errno:?}"))),
         None => Ok(()),
     }
+}
+
+/// Takes this CPU's page back, and registers it again at once: what a kernel must not do in the middle
+/// of something, and may.
+///
+/// # Errors
+/// If the port refuses.
+pub fn renew() -> Outcome {
+    cpu::without_interrupts(|| {
+        detach()?;
+        attach()
+    })
 }
 
 /// The physical address of the tick page; without a port, of the page that stands for it.

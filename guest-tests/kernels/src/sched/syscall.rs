@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What tasks ask the kernel for: the number in RAX, an argument in RDX, a result in RAX.
 
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::{
+    AtomicPtr,
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
+};
 
 use super::task::{State, Task};
-use super::user::{Block, call};
+use super::user::{Block, Then, call};
 use super::vcpu::{self, End, Vcpu};
-use super::{FAILED_FORKS, Tid, port, signal};
+use super::{FAILED_FORKS, Service, Tid, port, signal};
 use crate::cpu;
 use crate::trap::{TrapFrame, Verdict};
 
@@ -16,17 +19,22 @@ pub(super) fn on_syscall(frame: &mut TrapFrame) -> Verdict {
         return Verdict::Pass;
     };
     let (task, argument) = (Task::of(tid), frame.rdx);
-    match frame.rax {
-        call::YIELD => end_turn(vcpu, frame, End::Yields),
-        call::BLOCK => {
+    let go_on = |then| match then {
+        Then::Returns => {}
+        Then::Yields => end_turn(vcpu, frame, End::Yields),
+        Then::Blocks => {
             if blocks(task) {
                 vcpu.end_turn(frame, End::Blocks)
             }
         }
-        call::MIGRATE => match crate::index(argument) {
-            here if here == cpu::current() => end_turn(vcpu, frame, End::Yields),
-            elsewhere => end_turn(vcpu, frame, End::Migrates(elsewhere)),
-        },
+        Then::Migrates(here) if here == cpu::current() => end_turn(vcpu, frame, End::Yields),
+        Then::Migrates(elsewhere) => end_turn(vcpu, frame, End::Migrates(elsewhere)),
+    };
+    match frame.rax {
+        call::YIELD => go_on(Then::Yields),
+        call::BLOCK => go_on(Then::Blocks),
+        call::MIGRATE => go_on(Then::Migrates(crate::index(argument))),
+        call::SERVE => go_on(serve(argument)),
         call::EXIT => {
             port::exit(task.port_id.load(Relaxed));
             vcpu.end_turn(frame, End::Exits)
@@ -43,6 +51,22 @@ pub(super) fn on_syscall(frame: &mut TrapFrame) -> Verdict {
         unknown => panic!("no such system call: {unknown}"),
     }
     Verdict::Resume
+}
+
+/// A [`Service`], if there is one.
+static SERVICE: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+pub(super) fn set_service(service: Service) {
+    SERVICE.store(service as *mut (), Release);
+}
+
+/// The kernel's own service, on behalf of the current task.
+fn serve(number: u64) -> Then {
+    let service = SERVICE.load(Acquire);
+    assert!(!service.is_null(), "a task asks for what nobody does");
+    // SAFETY: only `set_service` stores here, and stores a `Service`.
+    let service = unsafe { core::mem::transmute::<*mut (), Service>(service) };
+    service(number)
 }
 
 /// Ends a turn that the task could go on with, unless somebody wants it elsewhere.

@@ -33,6 +33,7 @@ pub(super) mod call {
     pub(crate) const WAKE: u64 = 7;
     pub(crate) const EXEC: u64 = 8;
     pub(crate) const NOTHING: u64 = 9;
+    pub(crate) const SERVE: u64 = 10;
 }
 
 /// What the interpreter's table is indexed with.
@@ -44,6 +45,7 @@ mod op {
     pub(super) const ADD: u64 = 4;
     pub(super) const LOOP: u64 = 5;
     pub(super) const COMPUTE: u64 = 6;
+    pub(super) const YIELD_UNTIL: u64 = 7;
 }
 
 /// One step of a script.
@@ -134,6 +136,13 @@ impl Step {
         Self::call(call::EXEC, 0)
     }
 
+    /// What the kernel's [`Service`](super::Service) does for this number, and how the task goes on
+    /// as that says.
+    #[must_use]
+    pub const fn serves(number: u64) -> Self {
+        Self::call(call::SERVE, number)
+    }
+
     /// The task's end. Every script has to come to it, or loop for ever.
     #[must_use]
     pub const fn exits() -> Self {
@@ -145,6 +154,13 @@ impl Step {
     pub const fn awaits(word: usize, least: u64) -> Self {
         assert!(word < WORDS);
         Self::new(op::AWAIT, word as u64 * 8, least)
+    }
+
+    /// [`yields`](Self::yields) again and again until the shared word `word` is `least` or more.
+    #[must_use]
+    pub const fn yields_until(word: usize, least: u64) -> Self {
+        assert!(word < WORDS);
+        Self::new(op::YIELD_UNTIL, word as u64 * 8, least)
     }
 
     /// Adds one to the shared word `word`.
@@ -193,7 +209,7 @@ pub struct Handler {
     pub then: Then,
 }
 
-/// How a [`Handler`] ends.
+/// How a [`Handler`] ends, or a task goes on after a [`Service`](super::Service).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Then {
     /// It returns.
@@ -202,7 +218,7 @@ pub enum Then {
     Yields,
     /// It blocks first.
     Blocks,
-    /// It goes to another vCPU first.
+    /// It goes to another vCPU first; yields if it is the same one.
     Migrates(usize),
 }
 
@@ -311,7 +327,7 @@ script_start:
     jmp [script_ops + rax * 8]
     .balign 8
 script_ops:
-    .quad script_store, script_call, script_store_call, script_await, script_add, script_loop, script_compute
+    .quad script_store, script_call, script_store_call, script_await, script_add, script_loop, script_compute, script_yield_until
 
 script_store:
     test rcx, rcx
@@ -365,6 +381,13 @@ script_compute:
     jnz 2b
     jmp script_next
 
+script_yield_until:
+    cmp [r14 + rcx], rdx
+    jae script_next
+    mov eax, {yields}
+    int {syscall}
+    jmp script_yield_until
+
     .balign 64
     .global script_handler
 script_handler:
@@ -402,6 +425,7 @@ script_handler:
     "#,
     syscall = const crate::trap::vector::SYSCALL,
     sigreturn = const call::SIGRETURN,
+    yields = const call::YIELD,
     step_size = const size_of::<Placed>(),
     script = const offset_of!(Block, script),
     record = const offset_of!(Block, record),
