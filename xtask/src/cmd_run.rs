@@ -21,7 +21,8 @@ use crate::workspace;
 /// Intel's registers, whatever the host's CPU is, and has no use for fixed-function counters.
 const DEFAULTS: [(&str, &str); 2] = [("--cpus", "boot=2"), ("--pmu", "intel-v2,fixed=0")];
 
-/// Build perfvisor and run the sample guest: two vCPUs that count, and sample by overflow PMIs.
+/// Build perfvisor and run the sample guest: two vCPUs that sample themselves by overflow PMIs, and tasks
+/// that are counted wherever they run.
 ///
 /// What the guest prints is on standard output, all else on standard error; the exit code is
 /// perfvisor's, 124 means the deadline, 125 that the lab failed.

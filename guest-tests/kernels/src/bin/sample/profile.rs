@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A profile of the guest by itself: every vCPU does some work and samples it with overflow
-//! interrupts, as `perf record` does. For people, not for the test harness.
+//! interrupts, as `perf record` does.
 //!
 //! Each function's share is shown twice: of the samples, and of the cycles counted by reading a
 //! second counter around each call. The two ways have little in common, so where they agree the
 //! PMU may be believed.
 
-#![no_std]
-#![no_main]
-
-use core::fmt;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rt::apic::{LVTPC, PmiDelivery};
 use rt::msr::{rdpmc, write};
@@ -18,21 +14,28 @@ use rt::pmu::{self, select, set_select};
 use rt::sync::PerCpu;
 use rt::tap::Outcome;
 use rt::trap::{self, TrapFrame, Verdict, vector};
-use rt::{MAX_CPUS, check, cpu, exit, println, smp, time};
+use rt::{MAX_CPUS, check, cpu, println, smp, time};
 
-rt::kernel!(main);
+use crate::numbers::{Percent, Thousands};
+use crate::work::{collatz, crc32, heap_sort, mandelbrot, matrix_multiply, sieve};
 
 /// Cycles between two samples.
 const PERIOD: u64 = 10_000_000;
 /// Cycles of work on each vCPU, at least.
 const WORK: u64 = 2_500_000_000;
 
-fn main() {
+/// Profiles, or says why there is nothing to show.
+///
+/// # Errors
+/// What did not work.
+pub(crate) fn show() -> Outcome {
     println!("A guest samples itself\n");
     let pmu = cpu::cpuid(0xa, 0).eax;
     if pmu & 0xff == 0 {
-        println!("CPUID leaf 0xA is empty: this guest has no PMU, so there is nothing to show.");
-        exit::exit(1);
+        println!(
+            "CPUID leaf 0xA is empty: no PMU of Intel's is here, so there is nothing to show."
+        );
+        return Ok(());
     }
     println!(
         "PMU version {}, {} counters of {} bits. Counter 0 interrupts every {} cycles,",
@@ -52,10 +55,7 @@ fn main() {
         report(cpu);
     }
     println!("\nshare: of the samples. counted: of the cycles, by reading counter 1 around calls.");
-    if let Err(why) = outcome {
-        println!("\nThis did not work: {why}");
-        exit::exit(1);
-    }
+    outcome
 }
 
 /// A piece of work with a name.
@@ -241,173 +241,4 @@ fn report(cpu: usize) {
         let counted = Percent(counted.unwrap_or(cycles.saturating_sub(others)), cycles);
         println!("  {own:>7}  {share:>7}  {counted:>7}  {name}");
     }
-}
-
-/// A number with a comma every three digits.
-struct Thousands(u64);
-
-impl fmt::Display for Thousands {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < 1_000 {
-            return write!(f, "{}", self.0);
-        }
-        write!(f, "{},{:03}", Thousands(self.0 / 1_000), self.0 % 1_000)
-    }
-}
-
-/// A part of a whole, to a tenth of a per cent.
-struct Percent(u64, u64);
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = (self.0 * 1_000 + self.1 / 2) / self.1;
-        let text = rt::text::Text::format(format_args!("{}.{} %", tenths / 10, tenths % 10));
-        fmt::Display::fmt(&text, f)
-    }
-}
-
-/// Fixed-point Mandelbrot set: how many points stay.
-#[unsafe(link_section = ".profiled")]
-#[inline(never)]
-fn mandelbrot(lines: u64) -> u64 {
-    const ONE: i64 = 1 << 24;
-    let mut inside = 0;
-    let mut cy = -ONE;
-    for _ in 0..lines {
-        let mut cx = -2 * ONE;
-        for _ in 0..96 {
-            let (mut x, mut y, mut rounds) = (0_i64, 0_i64, 0);
-            while rounds < 200 && (x * x + y * y) >> 24 < 4 * ONE {
-                (x, y) = (((x * x - y * y) >> 24) + cx, ((2 * x * y) >> 24) + cy);
-                rounds += 1;
-            }
-            inside += u64::from(rounds == 200);
-            cx += ONE / 32;
-        }
-        cy += ONE / 20;
-    }
-    inside
-}
-
-static FLAGS: [AtomicU8; 64 * 1024] = [const { AtomicU8::new(0) }; 64 * 1024];
-
-/// Primes below 65,536, by the sieve of Eratosthenes.
-#[unsafe(link_section = ".profiled")]
-#[inline(never)]
-fn sieve(rounds: u64) -> u64 {
-    let mut primes = 0;
-    for _ in 0..rounds {
-        FLAGS.iter().for_each(|flag| flag.store(1, Relaxed));
-        for (n, flag) in FLAGS.iter().enumerate().skip(2) {
-            if flag.load(Relaxed) == 1 {
-                primes += 1;
-                let mut multiple = n * n;
-                while multiple < FLAGS.len() {
-                    FLAGS[multiple].store(0, Relaxed);
-                    multiple += n;
-                }
-            }
-        }
-    }
-    primes
-}
-
-/// CRC-32 of the sieve's flags, bit by bit.
-#[unsafe(link_section = ".profiled")]
-#[inline(never)]
-fn crc32(rounds: u64) -> u64 {
-    let mut crc = !0_u32;
-    for _ in 0..rounds {
-        for flag in &FLAGS[..16 * 1024] {
-            crc ^= u32::from(flag.load(Relaxed));
-            for _ in 0..8 {
-                crc = crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
-            }
-        }
-    }
-    u64::from(!crc)
-}
-
-const SIDE: usize = 64;
-type Matrix = [[AtomicU64; SIDE]; SIDE];
-static MATRICES: [Matrix; 2] = [const { [const { [const { AtomicU64::new(3) }; SIDE] }; SIDE] }; 2];
-
-/// The first matrix times itself, into the second.
-#[unsafe(link_section = ".profiled")]
-#[inline(never)]
-fn matrix_multiply(rounds: u64) -> u64 {
-    let [from, to] = &MATRICES;
-    for _ in 0..rounds {
-        for (row, out) in from.iter().zip(to) {
-            for (column, out) in out.iter().enumerate() {
-                let products = row.iter().zip(from).map(|(factor, other)| {
-                    factor
-                        .load(Relaxed)
-                        .wrapping_mul(other[column].load(Relaxed))
-                });
-                out.store(products.fold(0, u64::wrapping_add), Relaxed);
-            }
-        }
-    }
-    to[SIDE - 1][SIDE - 1].load(Relaxed)
-}
-
-static NUMBERS: [AtomicU32; 8 * 1024] = [const { AtomicU32::new(0) }; 8 * 1024];
-
-/// Sorts pseudo-random numbers.
-#[unsafe(link_section = ".profiled")]
-#[inline(never)]
-fn heap_sort(rounds: u64) -> u64 {
-    let mut seed = 1_u32;
-    for _ in 0..rounds {
-        for number in &NUMBERS {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            number.store(seed, Relaxed);
-        }
-        let mut end = NUMBERS.len();
-        let mut start = end / 2;
-        while end > 1 {
-            if start > 0 {
-                start -= 1;
-            } else {
-                end -= 1;
-                let last = NUMBERS[end].load(Relaxed);
-                NUMBERS[end].store(NUMBERS[0].load(Relaxed), Relaxed);
-                NUMBERS[0].store(last, Relaxed);
-            }
-            let (mut hole, value) = (start, NUMBERS[start].load(Relaxed));
-            while 2 * hole + 1 < end {
-                let mut child = 2 * hole + 1;
-                if child + 1 < end
-                    && NUMBERS[child].load(Relaxed) < NUMBERS[child + 1].load(Relaxed)
-                {
-                    child += 1;
-                }
-                let larger = NUMBERS[child].load(Relaxed);
-                if value >= larger {
-                    break;
-                }
-                NUMBERS[hole].store(larger, Relaxed);
-                hole = child;
-            }
-            NUMBERS[hole].store(value, Relaxed);
-        }
-    }
-    u64::from(NUMBERS[0].load(Relaxed))
-}
-
-/// The longest Collatz sequence that starts below a limit.
-#[unsafe(link_section = ".profiled")]
-#[inline(never)]
-fn collatz(limit: u64) -> u64 {
-    let mut longest = 0;
-    for start in 1..limit {
-        let (mut n, mut length) = (start, 0);
-        while n != 1 {
-            n = if n & 1 == 0 { n / 2 } else { 3 * n + 1 };
-            length += 1;
-        }
-        longest = longest.max(length);
-    }
-    longest
 }
