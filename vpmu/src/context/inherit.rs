@@ -287,8 +287,8 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
 /// The context is nobody's any more (I8). Its lock is held, and nothing of it is on a counter.
 fn bury(inner: &mut Ctx, ctx: &Arc<Context>, task: &Task) {
     inner.holder = Holder::Tombstone;
-    // It will not acknowledge what it was handed.
-    task.0.untrap();
+    // Whether it acknowledges what it was handed is nobody's business any more.
+    task.0.silence();
     inner.unclone();
     let closed = task.0.close(Some(ctx));
     debug_assert!(closed, "a pinned context stays with its task");

@@ -145,10 +145,16 @@ impl TaskCore {
     pub(super) fn untrap(&self) -> bool {
         let was = self.trapped.swap(0, Ordering::Relaxed) != 0;
         if was {
-            let announced = self.announced.lock().take();
-            drop(announced);
+            self.silence();
         }
         was
+    }
+
+    /// What it does next need not be announced on account of the trap that it was handed.
+    pub(super) fn silence(&self) {
+        let announced = self.announced.lock().take();
+        // Not under the lock.
+        drop(announced);
     }
 
     pub(super) fn is_trapped(&self) -> bool {
