@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
+use kvm_bindings::{KVM_VCPUEVENT_VALID_PAYLOAD, kvm_vcpu_events};
 use kvm_ioctls::VcpuFd;
 use perf_port::io::TRAP_VECTOR;
 
 use crate::error::{Error, REPORT, kvm};
-use crate::lapic::event_in_flight;
 use crate::source::VcpuSource;
 
 /// RFLAGS.IF (Intel SDM vol. 1, 3.4.3.3).
@@ -52,20 +52,40 @@ pub(crate) fn deliver(vcpu: &VcpuFd, source: &mut impl VcpuSource) -> Result<Del
         }
         return Ok(Delivered::Yes);
     }
-    if regs.rflags & RFLAGS_IF == 0 || event_in_flight(vcpu)? {
+    let mut events = vcpu
+        .get_vcpu_events()
+        .map_err(kvm("KVM_GET_VCPU_EVENTS", REPORT))?;
+    if regs.rflags & RFLAGS_IF == 0 || !takes_interrupt(&events) {
+        // What is on its way ends in the kernel, which looks when it returns: perhaps before the
+        // next exit.
+        let _ = source.raise_trap();
         return Ok(Delivered::NotNow);
     }
     if source.hand_over() {
-        let mut events = vcpu
-            .get_vcpu_events()
-            .map_err(kvm("KVM_GET_VCPU_EVENTS", REPORT))?;
-        events.interrupt.injected = 1;
-        events.interrupt.nr = TRAP_VECTOR;
-        events.interrupt.soft = 0;
+        inject(&mut events);
         vcpu.set_vcpu_events(&events)
             .map_err(kvm("KVM_SET_VCPU_EVENTS", REPORT))?;
     }
     Ok(Delivered::Yes)
+}
+
+/// Whether an interrupt can be put into the vCPU: nothing else is half delivered, behind which KVM
+/// would forget it, and no interrupt shadow makes the CPU refuse the entry.
+const fn takes_interrupt(events: &kvm_vcpu_events) -> bool {
+    events.exception.injected == 0
+        && events.exception.pending == 0
+        && events.interrupt.injected == 0
+        && events.nmi.injected == 0
+        && events.interrupt.shadow == 0
+}
+
+/// Puts the trap's interrupt into `events`. What other vCPUs may have sent since those were read (an
+/// NMI, an INIT, its SIPI) is not set by them: it would be lost.
+const fn inject(events: &mut kvm_vcpu_events) {
+    events.flags &= KVM_VCPUEVENT_VALID_PAYLOAD;
+    events.interrupt.injected = 1;
+    events.interrupt.nr = TRAP_VECTOR;
+    events.interrupt.soft = 0;
 }
 
 /// Where a kernel goes on that is past its look, and not in user mode yet.
@@ -76,7 +96,53 @@ fn restart(window: Option<Range<u64>>, rip: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use kvm_bindings::{
+        KVM_VCPUEVENT_VALID_NMI_PENDING, KVM_VCPUEVENT_VALID_SHADOW, KVM_VCPUEVENT_VALID_SIPI_VECTOR,
+        KVM_VCPUEVENT_VALID_SMM, KVM_VCPUEVENT_VALID_TRIPLE_FAULT,
+    };
+
     use super::*;
+
+    #[test]
+    fn a_trap_waits_for_whatever_is_half_delivered() {
+        let idle = kvm_vcpu_events::default();
+        assert!(takes_interrupt(&idle));
+        let busy: [fn(&mut kvm_vcpu_events); 5] = [
+            |events| events.exception.injected = 1,
+            |events| events.exception.pending = 1,
+            |events| events.interrupt.injected = 1,
+            |events| events.nmi.injected = 1,
+            |events| events.interrupt.shadow = 2,
+        ];
+        for (nth, make) in busy.iter().enumerate() {
+            let mut events = idle;
+            make(&mut events);
+            assert!(!takes_interrupt(&events), "{nth}");
+        }
+        let mut events = idle;
+        events.nmi.pending = 1;
+        assert!(takes_interrupt(&events), "it comes afterwards");
+    }
+
+    #[test]
+    fn what_others_send_meanwhile_is_not_overwritten() {
+        let mut events = kvm_vcpu_events {
+            flags: KVM_VCPUEVENT_VALID_NMI_PENDING
+                | KVM_VCPUEVENT_VALID_SIPI_VECTOR
+                | KVM_VCPUEVENT_VALID_SHADOW
+                | KVM_VCPUEVENT_VALID_SMM
+                | KVM_VCPUEVENT_VALID_PAYLOAD
+                | KVM_VCPUEVENT_VALID_TRIPLE_FAULT,
+            ..kvm_vcpu_events::default()
+        };
+        inject(&mut events);
+        assert_eq!(events.flags, KVM_VCPUEVENT_VALID_PAYLOAD);
+        let interrupt = events.interrupt;
+        assert_eq!(
+            (interrupt.injected, interrupt.nr, interrupt.soft),
+            (1, TRAP_VECTOR, 0)
+        );
+    }
 
     #[test]
     fn only_a_kernel_within_its_last_look_starts_it_over() {
