@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 #
-# A guest, and beside it somebody who talks to it: a vCPU comes, is counted on, and goes.
+# A guest, and beside it somebody who talks to it: a vCPU comes, is counted on, and goes; one of the
+# guest's tasks is trapped, another is counted.
 # `cargo xtask ctl-session` runs this where a KVM is.
 #
 # ctl-session.sh PERFVISOR KERNEL: the program, and a kernel that starts the vCPUs that come and
-# gives them back, such as guest-tests' `playground`.
+# gives them back, whose task 1 stores to the tick page again and again and tells of its first trap,
+# and whose task 2 runs: guest-tests' `playground`.
 
 set -eu
 
@@ -43,13 +45,17 @@ hear
 ctl info
 ctl cpus add
 hear
+ctl tasks
 ctl events open --vcpu 1 -e cycles --period 100000000
-# The guest is left to itself for a while, so that there is something to read.
-sleep 2
+ctl events open --task 1 -e port.tick --period 10 --sigtrap=42
+hear
+ctl stat --task 2 --for 1
 ctl events read 1
+ctl events read 2
 ctl cpus remove 1
 hear
 ctl events read 1
+ctl tasks
 ctl info
 ctl stop
 

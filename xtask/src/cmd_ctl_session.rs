@@ -19,7 +19,7 @@ const SCRIPT: &str = "scripts/ctl-session.sh";
 /// The guest that it talks to.
 const KERNEL: &str = "playground";
 
-/// Talk to a guest by `perfvisor ctl`: add a vCPU, count on it, read, remove it, read again, stop.
+/// Talk to a guest by `perfvisor ctl`: add a vCPU, count on it and on tasks, remove it, read, stop.
 ///
 /// What is done is `scripts/ctl-session.sh`. The exit code is 0 if all of it worked, 124 means the
 /// deadline, 125 that the lab failed.

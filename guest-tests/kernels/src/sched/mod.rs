@@ -495,6 +495,14 @@ pub fn log(tid: Tid) -> impl Iterator<Item = Logged> {
     (0..count).map(|number| block.entry(number))
 }
 
+/// The trap that a task's handler has seen last, if any; whether or not its log had room for it. To
+/// be called while no trap can come: in a [`Service`] for the task, or while it does not run.
+#[must_use]
+pub fn last_trap(tid: Tid) -> Option<Logged> {
+    let block = Block::of(tid);
+    (block.logged() != 0).then(|| block.record())
+}
+
 /// How many traps a task's handler has seen whose data, modulo [`TALLIES`], is this.
 ///
 /// # Panics

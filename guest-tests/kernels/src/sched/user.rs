@@ -243,6 +243,22 @@ pub struct Logged {
     pub by_user: bool,
 }
 
+impl Logged {
+    fn read(words: &[AtomicU64; LOG_WORDS]) -> Self {
+        let word = |at: usize| words[at].load(Relaxed);
+        Self {
+            event: word(0),
+            task: word(1),
+            address: word(2),
+            data: word(3),
+            rip: word(4),
+            left: word(5),
+            cpu: word(6),
+            by_user: word(7) != 0,
+        }
+    }
+}
+
 /// A step in user memory, with the rounds of its loop.
 #[repr(C)]
 struct Placed {
@@ -565,16 +581,11 @@ impl Block {
     }
 
     pub(super) fn entry(&self, number: usize) -> Logged {
-        let word = |at: usize| self.log[number][at].load(Relaxed);
-        Logged {
-            event: word(0),
-            task: word(1),
-            address: word(2),
-            data: word(3),
-            rip: word(4),
-            left: word(5),
-            cpu: word(6),
-            by_user: word(7) != 0,
-        }
+        Logged::read(&self.log[number])
+    }
+
+    /// What the handler was called for last, or is about to.
+    pub(super) fn record(&self) -> Logged {
+        Logged::read(&self.record)
     }
 }
