@@ -162,11 +162,25 @@ pub fn leave(cpu: usize, refuge: usize) -> Outcome {
     vcpu.wish_to_leave.store(true, Release);
     vcpu.kick(cpu);
     smp::finish(cpu)?;
-    while let Some(tid) = vcpu.first() {
+    evacuate(cpu, refuge);
+    Ok(())
+}
+
+/// What [`leave`] is for a vCPU that ran no task when it was ejected as it was, its page still
+/// registered: takes note of that.
+pub fn lost(cpu: usize, refuge: usize) {
+    smp::forget(cpu);
+    let vcpu = Vcpu::of(cpu);
+    vcpu.serves.store(false, Relaxed);
+    vcpu.idle.store(false, Relaxed);
+    evacuate(cpu, refuge);
+}
+
+fn evacuate(cpu: usize, refuge: usize) {
+    while let Some(tid) = Vcpu::of(cpu).first() {
         Task::of(tid).set_state(State::Between);
         move_to(tid, refuge);
     }
-    Ok(())
 }
 
 /// Lets all vCPUs [`leave`]; what can run goes to CPU 0.

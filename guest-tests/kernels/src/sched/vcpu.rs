@@ -40,7 +40,7 @@ pub(super) struct Vcpu {
     /// The loop runs.
     pub(super) serves: AtomicBool,
     /// It is about to halt.
-    idle: AtomicBool,
+    pub(super) idle: AtomicBool,
     /// The loop is to end.
     pub(super) wish_to_leave: AtomicBool,
     /// The current task's turn is to end.
