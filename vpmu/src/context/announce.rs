@@ -241,9 +241,12 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
         let Some(all) = self.perf().announcements().cloned() else {
             return;
         };
-        self.paged = page.is_some();
+        let paged = core::mem::replace(&mut self.paged, page.is_some());
         if all.set_page(self.id(), page) {
             self.look_at_page();
+        } else if paged {
+            // Nothing was announced of late; and nobody asks a vCPU without a page to forget.
+            self.forget();
         }
     }
 

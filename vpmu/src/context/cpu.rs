@@ -276,17 +276,19 @@ impl<S: CounterSource, C: Clock, O: PerfObserver> Cpu<S, C, O> {
             self.tell(Some(next.id()), Step::SwitchIn);
         }
         let prev = core::mem::replace(&mut self.task, next);
-        if prev.is_some() != self.task.is_some()
-            && let Some(all) = self.perf().announcements()
-        {
-            all.believes(self.id(), self.task.is_some());
-        }
         // From here on others may claim it: everything of it has left this vCPU.
         if let Some(prev) = &prev {
             prev.0.word.leave(match leaves {
                 Leaves::Queued => Place::Queued(self.id()),
                 Leaves::Blocked => Place::Blocked(self.id()),
             });
+        }
+        // Not sooner: a vCPU that believes nothing is not asked to forget (A3), and what it has not
+        // given up yet could not be claimed by the vCPU that has it now.
+        if prev.is_some() != self.task.is_some()
+            && let Some(all) = self.perf().announcements()
+        {
+            all.believes(self.id(), self.task.is_some());
         }
         Ok(prev)
     }

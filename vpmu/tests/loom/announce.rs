@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use loom::sync::atomic::{AtomicU32, fence};
-use vpmu::context::{Attr, Leaves, Page, Task};
+use vpmu::context::order::Place;
+use vpmu::context::{Attr, Leaves, Open, Page, Target, Task};
 
 use crate::search::{Seen, search_both};
 use crate::vm::{Cpu, Vm, instructions, race};
@@ -166,5 +167,44 @@ fn two_ask_at_once() {
         let ((one, two), cpu) = race(first, hosts, guest);
         let here = vpmu::context::State::Active(cpu.cpu().id());
         assert_eq!([one.1, two.1], [here; 2]);
+    });
+}
+
+/// A3: a vCPU that forgets by itself, before an entry in silence, believes its task until it has
+/// given it up. So the vCPU that the task runs on by now is not refused by a word that nobody asked
+/// to be taken back.
+#[test]
+fn forgotten_by_itself_or_when_asked() {
+    search_both("forgotten_by_itself_or_when_asked", 2, |first| {
+        let (vm, [mut old, mut new]) = Vm::with_pages(1);
+        let task = vm.task(0);
+        let pages = (Shared::of(&mut old, &task), Shared::of(&mut new, &task));
+        assert!(!pages.0.switch(&mut old, true));
+        let target = Target::Task(&task);
+        let event = vm.perf.open(&Open::new(counting(), target), &mut *old);
+        vm.perf.close(&event.unwrap(), &mut *old).unwrap();
+        assert_eq!(old.cpu().current().map(Task::id), Some(task.id()));
+        assert!(!pages.0.switch(&mut old, false));
+        assert!(!pages.1.switch(&mut new, true));
+        let enters = {
+            let vm = vm.clone();
+            move || {
+                vm.live(old, |cpu| {
+                    cpu.cpu_mut().arm();
+                })
+            }
+        };
+        let opens = {
+            let (vm, task) = (vm.clone(), task.clone());
+            move || {
+                let open = Open::new(counting(), Target::Task(&task));
+                let event = vm.perf.open(&open, &mut *new).unwrap();
+                vm.done();
+                (event, new)
+            }
+        };
+        let (old, (event, new)) = race(first, enters, opens);
+        assert_eq!(task.place(), Place::Current(new.cpu().id()));
+        vm.assert_follows(&event, &task, &[old, new]);
     });
 }

@@ -350,6 +350,26 @@ fn r24_a_page_goes_with_its_vcpu() {
     assert!(!pages[1].is_up());
 }
 
+/// 1. t runs on vCPU 0, counted; the event is closed while vCPU 0 is in its guest.
+/// 2. The guest switches to nothing there, silently, and takes the page back.
+/// 3. It runs t on vCPU 1. An event of t is opened: vCPU 0, which nobody asks to forget, believes
+///    nothing of it.
+#[test]
+fn r24_a_page_that_is_taken_back_leaves_no_belief() {
+    let (mut rig, pages) = silent(2);
+    let task = rig.task(0);
+    pages[0].switch(Some(&task));
+    let event = rig.open_task(counting(), &task);
+    rig.close(&event).unwrap();
+    assert!(!pages[0].switch(None));
+    rig.cpu(0).set_page(None);
+    rig.enter(0);
+    assert!(!pages[1].switch(Some(&task)));
+    let event = rig.open_task(counting(), &task);
+    assert_eq!(task.place(), Place::Current(V1));
+    assert_eq!(rig.state(&event), State::Active(V1));
+}
+
 /// An announcement that contradicts both the host's word and the page is refused; one that the page
 /// bears out is not.
 #[test]
