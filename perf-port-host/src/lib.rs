@@ -43,8 +43,9 @@
 //!   blocked while nothing had to be announced.
 //! - **Q9** A task that has exited cannot be named any more, but for leaving the vCPU that it is
 //!   current on. Its events can be read until they are closed.
-//! - **Q10** After every command, and when a trap was handed over, the page's TRAP says what the task
-//!   that is current then has to do: nothing, take the one that waits, acknowledge the one it has.
+//! - **Q10** After every command, when a trap was handed over, and at each entry to the guest, the
+//!   page's TRAP says what the task that is current then has to do: nothing, take the one that waits,
+//!   acknowledge the one it has.
 //! - **Q11** A trap leaves the perf core when its record is written: by USER, or by
 //!   [`PortVcpu::hand_over`]. A task that has one gets no other.
 //! - **Q12** Tasks and events are looked up under one lock, which is a leaf: nothing is called with it

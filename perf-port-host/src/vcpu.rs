@@ -70,10 +70,19 @@ impl<C: Clock, O: PerfObserver> PortVcpu<C, O> {
         data.copy_from_slice(&value.to_le_bytes());
     }
 
-    /// Whether the current task has a trap that can be handed over: by [`hand_over`](Self::hand_over)
-    /// if the vCPU is in user mode, else by the guest's kernel, once [`raise`](Self::raise) told it.
-    pub fn trap_waits(&self, thread: &impl PortThread<C, O>) -> bool {
-        self.page.is_some() && thread.cpu().trap_waits()
+    /// Before an entry: whether the current task has a trap that can be handed over, by
+    /// [`hand_over`](Self::hand_over) if the vCPU is in user mode, else by the guest's kernel, once
+    /// [`raise`](Self::raise) told it. If it has none, and the page says otherwise, that is put right:
+    /// another vCPU may have ended the task.
+    pub fn trap_waits(&mut self, thread: &impl PortThread<C, O>) -> bool {
+        if self.page.is_none() {
+            return false;
+        }
+        let waits = thread.cpu().trap_waits();
+        if !waits && self.trap != TRAP_NONE {
+            self.tell_trap(thread);
+        }
+        waits
     }
 
     /// The vCPU is in user mode: hands the oldest trap to the current task. If there is one its record

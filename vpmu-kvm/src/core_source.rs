@@ -63,9 +63,9 @@ impl<O: PerfObserver> VcpuSource for CoreSource<O> {
 
     fn before_entry(&mut self) -> Needs {
         let needs = self.thread.before_entry();
-        let traps = |port: &PortVcpu<Monotonic, O>| port.trap_waits(&self.thread);
+        let Self { thread, port } = self;
         Needs {
-            trap: self.port.as_ref().is_some_and(traps),
+            trap: port.as_mut().is_some_and(|port| port.trap_waits(thread)),
             ..needs
         }
     }

@@ -168,6 +168,19 @@ fn q10_an_exit_takes_its_traps_along() {
     assert!(!world.enter(0, true));
 }
 
+/// Another vCPU ends the task: what waited for it is gone, and this one's page says so at its next
+/// entry.
+#[test]
+fn q10_an_exit_from_elsewhere_takes_its_word_back() {
+    let (mut world, task, _) = trapped();
+    world.tick(0, false);
+    world.tick(0, false);
+    assert_eq!(world.trap(0), TRAP_WAITS);
+    assert_eq!(world.command(1, Command::Exit { task }), Ok(0));
+    assert!(!world.enter(0, false));
+    assert_eq!(world.trap(0), TRAP_NONE);
+}
+
 #[test]
 fn a_family_has_its_traps_counted_together() {
     let mut world = World::new(1);

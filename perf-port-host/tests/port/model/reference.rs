@@ -72,10 +72,10 @@ impl Reference {
     }
 
     /// Whether anybody wants to know who runs where: an event that lives, a trap on its way, or one
-    /// that was handed over.
+    /// that was handed over to a task that lives.
     pub(super) fn announces(&self) -> bool {
         let lives = |event: &RefEvent| !event.closed && !self.tasks[event.task].exited;
-        let waits = |task: &RefTask| task.trapped || !task.traps.is_empty();
+        let waits = |task: &RefTask| !task.exited && (task.trapped || !task.traps.is_empty());
         self.events.iter().any(lives) || self.tasks.iter().any(waits)
     }
 
@@ -112,7 +112,6 @@ impl Reference {
         let task = self.known(task)?;
         let gone = &mut self.tasks[task];
         gone.exited = true;
-        gone.trapped = false;
         for (event, _) in std::mem::take(&mut gone.traps) {
             self.events[event].totals.pending = 0;
             self.events[event].totals.dropped += 1;
