@@ -15,7 +15,8 @@ use vpmu::Nanos;
 pub struct PortLimits {
     /// Tasks that have not exited.
     pub tasks: usize,
-    /// Events that it opened and did not close.
+    /// Events that it opened and did not close; and those that it closed with a trap on the way, until
+    /// that arrives.
     pub events: usize,
     /// Calls a second, on each vCPU; 0 for no limit. Those of a second that was not used up can be
     /// made at once.

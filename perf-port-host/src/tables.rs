@@ -23,6 +23,8 @@ pub(crate) struct Tables {
 struct Known {
     tasks: BTreeMap<u64, KnownTask>,
     events: BTreeMap<u64, KnownEvent>,
+    /// Those that were closed with traps on their way: the perf core has them until those arrive.
+    closed: Vec<Event>,
     /// Places that are taken for what is being made.
     coming: Coming,
 }
@@ -105,6 +107,27 @@ impl Known {
             task.events = change(task.events);
         }
     }
+
+    /// Takes out the closed events whose traps have arrived, to be dropped without the lock.
+    fn arrived(&mut self) -> Vec<Event> {
+        let all = std::mem::take(&mut self.closed);
+        let (there, arrived) = all.into_iter().partition(|event| on_their_way(event) > 0);
+        self.closed = there;
+        arrived
+    }
+
+    /// How many events there are that take a place.
+    fn kept(&self) -> usize {
+        let closed = self.closed.iter().map(on_their_way);
+        closed.fold(self.events.len(), usize::saturating_add)
+    }
+}
+
+/// How many traps of an event and of those that were inherited from it are on their way.
+fn on_their_way(event: &Event) -> usize {
+    let traps = event.traps();
+    let gone = traps.sent.saturating_add(traps.dropped);
+    usize::try_from(traps.queued.saturating_sub(gone)).unwrap_or(usize::MAX)
 }
 
 impl Tables {
@@ -129,23 +152,27 @@ impl Tables {
         self.place(Kind::Task)
     }
 
-    /// A place for one more event, if there is one (Q4).
+    /// A place for one more event, if there is one (Q4). One that was closed keeps its own until its
+    /// traps have arrived.
     pub(crate) fn place_for_event(&self) -> Result<Place<'_>, Errno> {
         self.place(Kind::Event)
     }
 
     fn place(&self, kind: Kind) -> Result<Place<'_>, Errno> {
         let mut known = self.lock();
+        let arrived = known.arrived();
         let (there, most) = match kind {
             Kind::Task => (known.tasks.len(), self.limits.tasks),
-            Kind::Event => (known.events.len(), self.limits.events),
+            Kind::Event => (known.kept(), self.limits.events),
         };
         let coming = known.coming.of(kind);
-        if there + *coming >= most {
-            return Err(Errno::NoMemory);
-        }
-        *coming += 1;
-        Ok(Place { tables: self, kind })
+        let free = there.saturating_add(*coming) < most;
+        *coming += usize::from(free);
+        drop(known);
+        drop(arrived);
+        // Made only then: dropped, it gives a place back.
+        free.then(|| Place { tables: self, kind })
+            .ok_or(Errno::NoMemory)
     }
 
     pub(crate) fn task(&self, id: TaskId) -> Option<Task> {
@@ -185,6 +212,10 @@ impl Tables {
             let gone = known.events.remove(&id.get());
             let task = gone.as_ref().and_then(|gone| gone.task);
             known.count_event(task, |events| events - 1);
+            let closed = gone.as_ref().map(|gone| &gone.event);
+            known
+                .closed
+                .extend(closed.filter(|event| on_their_way(event) > 0).cloned());
             gone
         };
         drop(gone);

@@ -136,3 +136,28 @@ fn q4_an_event_can_be_opened_once_more_for_each_that_is_closed() {
     }
     assert_eq!(world.port.events(), 0);
 }
+
+/// An event that is closed with its trap on the way costs the host as much as one that is open, until
+/// the task has the trap.
+#[test]
+fn q4_a_closed_event_whose_trap_is_on_its_way_keeps_its_place() {
+    let mut world = limited(PortLimits {
+        events: 2,
+        ..PortLimits::default()
+    });
+    let task = world.create(0);
+    world.run_task(0, task);
+    let mut closed = 0;
+    while let Ok(event) = world.command(0, Command::Open(trapping(task, 1, 7))) {
+        world.tick(0, false);
+        world.close(0, Id::new(event).unwrap());
+        closed += 1;
+        assert!(closed <= 2, "as many as there may be");
+    }
+    assert_eq!(world.command(0, Command::User), Ok(1));
+    assert!(
+        world
+            .command(0, Command::Open(trapping(task, 1, 7)))
+            .is_ok()
+    );
+}
