@@ -166,8 +166,19 @@ pub fn leave(cpu: usize, refuge: usize) -> Outcome {
     Ok(())
 }
 
-/// What [`leave`] is for a vCPU that ran no task when it was ejected as it was, its page still
-/// registered: takes note of that.
+/// Waits until a vCPU that runs tasks has none, and is about to halt.
+///
+/// # Errors
+/// If it still has one after 30 s.
+pub fn await_idle(cpu: usize) -> Outcome {
+    if !time::wait_ms(PATIENCE_MS, || Vcpu::of(cpu).is_idle()) {
+        fail!("CPU {cpu} still runs tasks after 30 s");
+    }
+    Ok(())
+}
+
+/// What [`leave`] is for a vCPU that was [idle](await_idle) when it was ejected as it was, its page
+/// still registered: takes note of that.
 pub fn lost(cpu: usize, refuge: usize) {
     smp::forget(cpu);
     let vcpu = Vcpu::of(cpu);

@@ -149,9 +149,14 @@ impl Vcpu {
         }
     }
 
+    /// Whether it has nothing to do, and the last task has left it for good.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Acquire) && self.queue.with(|queue| queue.is_empty())
+    }
+
     /// Halts unless there is something to do.
     fn wait(&self) {
-        self.idle.store(true, Relaxed);
+        self.idle.store(true, Release);
         // Who queues a task does that, then looks whether we are idle; we do it the other way
         // round. An IPI that comes from here on ends the halt.
         fence(SeqCst);

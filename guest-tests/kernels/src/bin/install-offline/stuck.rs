@@ -53,6 +53,7 @@ pub(crate) fn unplug(how: Gone) -> Outcome {
             hotplug::eject(STUCK);
         }
         Gone::AsItWas => {
+            sched::await_idle(STUCK)?;
             hotplug::eject(STUCK);
             sched::lost(STUCK, ELSEWHERE);
         }
