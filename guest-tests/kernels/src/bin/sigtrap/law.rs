@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Events that trap, and the law that accounts for their overflows.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rt::sched::port::{
     self, Errno, EventNumber, EventState, Id, Open, OpenFlags, Reading, Target, TrapTotals,
@@ -15,6 +15,9 @@ use crate::CPUS;
 
 /// How long a trap may be on its way to a task that runs.
 const PATIENCE_MS: u64 = 30_000;
+/// The same, once one was waited for in vain: others will not come either, and are not to keep us.
+const LESS_PATIENCE_MS: u64 = 2_000;
+static IN_VAIN: AtomicBool = AtomicBool::new(false);
 
 /// The events that were settled: overflows, queued, merged, refused, sent, dropped.
 static ALL: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
@@ -148,10 +151,16 @@ impl Traps {
 
     /// Waits until handlers have seen so many of its traps.
     pub(crate) fn await_handled(self, tasks: &[Tid], least: u64) -> Outcome {
-        let came = time::wait_ms(PATIENCE_MS, || self.handled(tasks) >= least);
+        let patience = if IN_VAIN.load(Relaxed) {
+            LESS_PATIENCE_MS
+        } else {
+            PATIENCE_MS
+        };
+        let came = time::wait_ms(patience, || self.handled(tasks) >= least);
+        IN_VAIN.fetch_or(!came, Relaxed);
         check!(
             came,
-            "{} traps, not {least}, after {PATIENCE_MS} ms: {:?}",
+            "{} traps, not {least}, after {patience} ms: {:?}",
             self.handled(tasks),
             self.totals()?
         );
