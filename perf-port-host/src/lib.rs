@@ -30,7 +30,8 @@
 //!   refused command changes nothing but RESULT.
 //! - **Q4** There are at most [`PortLimits::tasks`] tasks that have not exited, and
 //!   [`PortLimits::events`] events that were not closed, or whose traps are on their way still (ENOMEM).
-//!   A place is taken before the thing is made, and given back if it is not.
+//!   A place is taken before the thing is made, and given back if it is not. No fork leaves more than
+//!   [`PortLimits::events`] on all tasks, the inherited ones and the host's own among them.
 //! - **Q5** A vCPU makes at most [`PortLimits::calls_per_second`] calls a second, and those of one
 //!   second at once (EAGAIN). One too many is not looked at. To take a page back is no call.
 //! - **Q6** A number names what was given that number by this port, until it has exited (ESRCH) or was

@@ -16,7 +16,7 @@ pub struct PortLimits {
     /// Tasks that have not exited.
     pub tasks: usize,
     /// Events that it opened and did not close; and those that it closed with a trap on the way, until
-    /// that arrives.
+    /// that arrives. No fork leaves more than so many on all tasks, the inherited ones among them.
     pub events: usize,
     /// Calls a second, on each vCPU; 0 for no limit. Those of a second that was not used up can be
     /// made at once.

@@ -97,6 +97,7 @@ impl<C: Clock, O: PerfObserver> PortVcpu<C, O> {
     fn fork(&self, parent: Id, name: Option<Name>, thread: &mut impl PortThread<C, O>) -> Outcome {
         let (parent, its_name) = self.port.tables.named(parent)?;
         let place = self.port.tables.place_for_task()?;
+        self.port.tables.room_for_copies_of(&parent)?;
         let child = self.port.perf.fork(&parent, thread).map_err(errno)?;
         number(place.task(child, name.unwrap_or(its_name)))
     }

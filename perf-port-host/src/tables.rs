@@ -152,6 +152,21 @@ impl Tables {
         self.place(Kind::Task)
     }
 
+    /// Whether a task that inherits from `parent` leaves no more events on tasks than there may be, the
+    /// inherited ones among them (Q4).
+    pub(crate) fn room_for_copies_of(&self, parent: &Task) -> Result<(), Errno> {
+        let copies = parent.events();
+        if copies == 0 {
+            return Ok(());
+        }
+        let known = self.tasks();
+        let there = known.iter().map(|known| known.task.events());
+        let all = there.fold(copies, usize::saturating_add);
+        (all <= self.limits.events)
+            .then_some(())
+            .ok_or(Errno::NoMemory)
+    }
+
     /// A place for one more event, if there is one (Q4). One that was closed keeps its own until its
     /// traps have arrived.
     pub(crate) fn place_for_event(&self) -> Result<Place<'_>, Errno> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Q4, Q5: limits.
 
-use perf_port::{Command, Errno, EventNumber, Id, Name, Open, Target, io};
+use perf_port::{Command, Errno, EventNumber, Id, Name, Open, OpenFlags, Target, io};
 use perf_port_host::PortLimits;
 
 use crate::rig::*;
@@ -61,6 +61,33 @@ fn q4_there_are_only_so_many_events() {
     assert_eq!(world.command(0, third), Err(Errno::NoMemory));
     world.close(0, first);
     assert!(world.command(0, third).is_ok());
+}
+
+/// Forks inherit events without opening any: they come to an end as well.
+#[test]
+fn q4_forks_inherit_only_so_many_events() {
+    let mut world = limited(PortLimits {
+        events: 5,
+        ..PortLimits::default()
+    });
+    let task = world.create(0);
+    for _ in 0..2 {
+        let open = Open {
+            flags: OpenFlags::INHERIT,
+            ..ticks(task)
+        };
+        world.open(0, open);
+    }
+    let fork = |parent| Command::Fork { parent, name: None };
+    let child = world.command(0, fork(task)).unwrap();
+    assert_eq!(world.command(0, fork(task)), Err(Errno::NoMemory));
+    let child = Id::new(child).unwrap();
+    assert_eq!(world.command(0, fork(child)), Err(Errno::NoMemory));
+    // A task without events inherits none.
+    let other = world.create(0);
+    assert!(world.command(0, fork(other)).is_ok());
+    world.command(0, Command::Exit { task: child }).unwrap();
+    assert!(world.command(0, fork(task)).is_ok());
 }
 
 fn nop(world: &mut World, vcpu: u32) -> Result<u64, Errno> {
