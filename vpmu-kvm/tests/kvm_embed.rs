@@ -7,6 +7,10 @@ use std::error::Error;
 #[allow(dead_code, reason = "its main is not called")]
 mod embed;
 
+#[path = "../examples/embed_port/main.rs"]
+#[allow(dead_code, reason = "its main is not called")]
+mod embed_port;
+
 #[path = "../../vpmu/examples/registers.rs"]
 #[allow(dead_code, reason = "its main is not called")]
 mod registers;
@@ -46,6 +50,22 @@ fn a_loop_of_ones_own_counts_and_is_interrupted() {
         delivered.iter().any(|delivered| output.contains(delivered)),
         "the host says otherwise"
     );
+}
+
+#[test]
+#[ignore = "needs KVM: cargo xtask test runs it in the lab"]
+fn a_guest_of_ones_own_tells_of_its_task_and_traps_it() {
+    let output = printed(embed_port::run);
+    let traps: Vec<_> = output
+        .lines()
+        .filter(|line| line.starts_with("A trap"))
+        .collect();
+    // The third tick, and before the task's next instruction: it has not counted that one.
+    let counted = |n| format!("A trap with a 7: the task had counted {n}");
+    assert_eq!(traps, [2, 5, 8].map(counted));
+    assert!(output.contains("The host knows the task worker\n"));
+    // PAGE, CREATE, OPEN, and TRAP_DONE three times.
+    assert!(output.contains("6 calls and 9 ticks\n"));
 }
 
 #[test]
