@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Q4, Q5: limits.
 
+use std::sync::Arc;
+
 use perf_port::{Command, Errno, EventNumber, Id, Name, Open, OpenFlags, Target, io};
 use perf_port_host::PortLimits;
 
@@ -187,4 +189,22 @@ fn q4_a_closed_event_whose_trap_is_on_its_way_keeps_its_place() {
             .command(0, Command::Open(trapping(task, 1, 7)))
             .is_ok()
     );
+}
+
+/// A machine that ends takes everything with it: tasks, events, traps on their way and handed over, and
+/// the pages that name tasks.
+#[test]
+fn i17_nothing_outlives_the_machine() {
+    let mut world = World::new(2);
+    let task = world.create(0);
+    world.open(0, trapping(task, 1, 7));
+    world.open(0, trapping(task, 1, 8));
+    world.run_task(0, task);
+    assert!(
+        world.tick(0, true),
+        "the first trap is handed over, the other one waits"
+    );
+    let ram = Arc::downgrade(&world.ram);
+    drop(world);
+    assert!(ram.upgrade().is_none(), "something keeps the guest's RAM");
 }
