@@ -23,6 +23,9 @@ use crate::workspace;
 /// How often the guest kernels run at night.
 const NIGHTLY_REPEAT: NonZero<u32> = NonZero::new(5).unwrap();
 
+/// How long guest tasks are stormed at night.
+const NIGHTLY_STORM_SECONDS: u32 = 30 * 60;
+
 /// For a few commands to a guest.
 const CTL_SESSION_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -77,6 +80,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
         ("mutants", Box::new(|| mutants(Kind::Native, place))),
     ];
     if args.nightly {
+        parts.push(("long storm", Box::new(|| long_storm(place()))));
         parts.push(("guest mutants", Box::new(|| mutants(Kind::Lab, place))));
         parts.push(("advisories", Box::new(checks::advisories)));
     }
@@ -111,8 +115,22 @@ fn guests(place: Place, nightly: bool) -> Result<Outcome> {
     } else {
         NonZero::<u32>::MIN
     };
-    let how = cmd_guest::How::times(repeat);
-    let judgement = cmd_guest::judge(place, &cmd_guest::test_kernels(&[])?, &how, false)?;
+    judged(place, &[], &cmd_guest::How::times(repeat))
+}
+
+/// Guest tasks under events from all sides for half an hour.
+fn long_storm(place: Place) -> Result<Outcome> {
+    let how = cmd_guest::How {
+        seconds: NonZero::new(NIGHTLY_STORM_SECONDS),
+        ..cmd_guest::How::times(NonZero::<u32>::MIN)
+    };
+    judged(place, &["storm-tasks".to_owned()], &how)
+}
+
+/// What these kernels say, or all of them without a name.
+fn judged(place: Place, kernels: &[String], how: &cmd_guest::How) -> Result<Outcome> {
+    let kernels = cmd_guest::test_kernels(kernels)?;
+    let judgement = cmd_guest::judge(place, &kernels, how, false)?;
     ensure!(
         judgement.code == 0 && judgement.failed.is_empty(),
         "the harness ended with {}\n{}",
