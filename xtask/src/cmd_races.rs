@@ -121,22 +121,25 @@ fn record(
     let tree = Tree::copy(&root, &scratch.join("tree"))?;
     let builder = Builder::new(scratch.join("static"), scratch.join("bin"))?;
     let mut runs: Vec<(PathBuf, Vec<Arg>)> = Vec::new();
-    for race in races {
+    let traced = |race: &Race, label: &str| {
         let killer = Killer::Kernel {
             name: race.kernel.to_owned(),
             point: None,
         };
-        let traced = |label: &str| {
-            let mut argv = builder.command(&tree, &killer, &format!("race-{label}"))?;
-            argv.extend(["--trace=$OUT", PATIENCE].map(|text| Arg::Text(text.into())));
-            anyhow::Ok(argv)
-        };
-        runs.push((traces.join(FIXED), traced(FIXED)?));
+        let mut argv = builder.command(&tree, &killer, &format!("race-{label}"))?;
+        argv.extend(["--trace=$OUT", PATIENCE].map(|text| Arg::Text(text.into())));
+        anyhow::Ok(argv)
+    };
+    // First all of the code as it is: that is built once.
+    for race in races {
+        runs.push((traces.join(FIXED), traced(race, FIXED)?));
+    }
+    for race in races {
         let patch = patches.iter().find(|patch| patch.name == race.mutant);
         let patch = patch.with_context(|| format!("there is no mutant `{}`", race.mutant))?;
         say::step(format_args!("building {}", race.mutant));
         let _applied = tree.apply(patch).context(race.mutant)?;
-        runs.push((traces.join(BROKEN), traced(race.mutant)?));
+        runs.push((traces.join(BROKEN), traced(race, race.mutant)?));
     }
     let mut machine = Machine::start(place, runs.iter().flat_map(|(_, argv)| argv), verbose)?;
     for (out, argv) in &runs {

@@ -57,10 +57,11 @@ pub(crate) const RACES: [Race; 3] = [
                 want_that("state", "offline"),
                 want("open"),
                 want("round"),
+                want("slot in"),
             ],
-            without: &[],
+            without: &["close"],
         },
-        mutant: "install-offline-asks",
+        mutant: "install-offline-waits",
         broken: Telling {
             title: "The same, if the vCPU that the task was on is asked whether it runs or not",
             steps: &[
@@ -86,26 +87,22 @@ pub(crate) const RACES: [Race; 3] = [
                 want("round"),
                 want("call"),
                 want("switch out"),
-                want("switch in"),
-                want("retry"),
                 want("slot in"),
             ],
-            without: &[],
+            // The call came too late, and found no event to take off.
+            without: &["slot out", "close"],
         },
-        mutant: "perf-install-elsewhere",
+        mutant: "install-migrate-looked-once",
         broken: Telling {
-            title: "The same, if the vCPU that was asked adds the event all the same",
+            title: "The same, if nobody looks again where the task is once the call came to nothing",
             steps: &[
                 want("open"),
                 want("round"),
                 want("call"),
+                // Uncounted all the time until then.
                 want("switch out"),
-                want("switch in"),
-                // Uncounted until the next switch.
-                want("switch out"),
-                want("slot in"),
             ],
-            without: &["retry"],
+            without: &["slot in", "retry", "close"],
         },
     },
     Race {
@@ -120,16 +117,16 @@ pub(crate) const RACES: [Race; 3] = [
             ],
             without: &[],
         },
-        mutant: "perf-r10-eaten",
+        mutant: "sigtrap-seed2",
         broken: Telling {
             title: "The same, if an event that leaves its counter forgets the trap",
             steps: &[
                 want("trap queued"),
                 want("slot out"),
-                want("slot in"),
-                want("trap queued"),
+                want("switch out"),
+                want("switch in"),
             ],
-            without: &["trap sent"],
+            without: &["trap sent", "slot in"],
         },
     },
 ];

@@ -131,7 +131,7 @@ impl Picture {
         };
         self.svg.text(16.0, 46.0, Anchor::Start, 12, &about);
         self.svg
-            .text(LEFT - 14.0, TOP - 12.0, Anchor::End, 11, "µs");
+            .text(LEFT - 20.0, TOP - 12.0, Anchor::End, 11, "µs");
         for lane in self.lanes.clone() {
             let Some(x) = self.x(lane) else { continue };
             let name = match lane {
@@ -152,7 +152,7 @@ impl Picture {
         let middle = y + ROW / 2.0;
         let time = format!("{at:.1}");
         self.svg
-            .text(LEFT - 14.0, middle + 4.0, Anchor::End, 11, &time);
+            .text(LEFT - 20.0, middle + 4.0, Anchor::End, 11, &time);
         if let Some(target) = called(step).and_then(|lane| self.x(lane)) {
             let (from, to) = if target > x {
                 (x + BOX, target)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use super::catalogue::RACES;
 use crate::workspace;
 
 const PAGE: &str = "docs/races.md";
@@ -76,5 +77,34 @@ fn every_race_is_in_the_page() {
     let page = fs::read_to_string(workspace::root().join(PAGE)).unwrap();
     for race in 1..=24 {
         assert!(page.contains(&format!("\n| R{race} | ")), "R{race}");
+    }
+}
+
+#[test]
+fn every_picture_of_the_page_is_there_and_drawn_by_the_catalogue() {
+    let docs = workspace::root().join("docs");
+    let page = fs::read_to_string(workspace::root().join(PAGE)).unwrap();
+    let mut shown = 0;
+    for link in page.split("](race-").skip(1) {
+        let name = link.split(')').next().unwrap();
+        assert!(docs.join(format!("race-{name}")).is_file(), "{name}");
+        let kernel = name
+            .strip_suffix("-fixed.svg")
+            .or_else(|| name.strip_suffix("-broken.svg"));
+        assert!(
+            RACES.iter().any(|race| Some(race.kernel) == kernel),
+            "{name}"
+        );
+        shown += 1;
+    }
+    assert!(shown > 0);
+}
+
+#[test]
+fn every_mutant_of_the_catalogue_is_there() {
+    let patches = workspace::root().join("xtask/mutants");
+    for race in RACES {
+        let patch = patches.join(format!("{}.patch", race.mutant));
+        assert!(patch.is_file(), "{}", race.mutant);
     }
 }
