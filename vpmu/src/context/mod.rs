@@ -32,7 +32,7 @@
 //! [`CounterSource`](crate::CounterSource) for [`VcpuPmu`](crate::VcpuPmu). See [`Cpu`].
 //!
 //! The rules carry the names by which comments and tests call them: N in `install`, O in
-//! [`order`], W in `switch`, G in `pmu`, V in `overflow`, T in `sigtrap`, A in [`announce`].
+//! [`order`], W in `switch`, G in `pmu`, V in `overflow`, T in `sigtrap`, A in `announce`.
 //!
 //! # A vCPU's loop
 //!
