@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A guest that says anything to its perf port, from all its vCPUs: commands, words in its pages,
 //! registers, ticks and hotplug, with a host that opens events beside it. Whatever it says, the laws
-//! of [`Laws`] hold, and in the end nothing is left.
+//! of `Laws` hold, and in the end nothing is left.
 
 mod laws;
 #[path = "../../../perf-port-host/tests/port/rig.rs"]
