@@ -2,7 +2,7 @@
 //! What has which colour: the same in every picture.
 
 /// What is drawn often, so that two pictures can be compared.
-const KNOWN: [(&str, &str); 19] = [
+const KNOWN: [(&str, &str); 21] = [
     ("guest", "#4c9f70"),
     ("io-in", "#c8553d"),
     ("io-out", "#e09f3e"),
@@ -13,6 +13,8 @@ const KNOWN: [(&str, &str); 19] = [
     ("msr-read", "#2ec4b6"),
     ("msr-write", "#7bdfd2"),
     ("debug", "#b56576"),
+    ("perf-port", "#6a4c93"),
+    ("port-tick", "#a98467"),
     ("kick", "#577590"),
     ("other", "#8d99ae"),
     ("running", "#d7e3ee"),
