@@ -33,6 +33,7 @@ pub mod counter;
 pub mod cpu;
 pub mod crew;
 pub mod exit;
+pub mod footprint;
 pub mod host;
 pub mod hotplug;
 pub mod idt;

@@ -3,6 +3,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::check_eq;
+use crate::tap::Outcome;
+
 /// What a vCPU did since the kernel's start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
@@ -24,6 +27,18 @@ pub struct Counts {
     /// What the port's rules exclude: exceptions without a record, records of other tasks, records
     /// before the one before was acknowledged, returns from no handler. 0 always.
     pub odd: u64,
+}
+
+impl Counts {
+    /// Whether what a guest that does everything right never sees was not seen on `cpu`.
+    ///
+    /// # Errors
+    /// What was.
+    pub fn check(&self, cpu: usize) -> Outcome {
+        check_eq!(self.odd, 0, "odd things on CPU {cpu}");
+        check_eq!(self.refused_switches, 0, "refused switches of CPU {cpu}");
+        Ok(())
+    }
 }
 
 pub(super) struct Atomic {

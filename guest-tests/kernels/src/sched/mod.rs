@@ -67,6 +67,7 @@
 
 mod counts;
 mod entry;
+pub mod event;
 pub mod port;
 mod queue;
 mod signal;

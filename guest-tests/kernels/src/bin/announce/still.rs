@@ -7,7 +7,7 @@ use rt::tap::Outcome;
 use rt::text::Text;
 
 use crate::RUNNERS;
-use crate::event::{By, Event};
+use rt::sched::event::{By, TickEvent};
 
 const ROUNDS: u64 = 10;
 const STORES: u64 = 5;
@@ -67,7 +67,7 @@ pub(crate) fn found() -> Outcome {
             };
             let mut events = [None; RUNNERS.len()];
             for (event, &task) in events.iter_mut().zip(watched) {
-                *event = Some(Event::open(by, task)?);
+                *event = Some(TickEvent::open(by, task)?.0);
             }
             passes(&tasks)?;
             for event in events.into_iter().flatten() {
@@ -88,12 +88,12 @@ pub(crate) fn moved() -> Outcome {
         let (cpu, next) = (RUNNERS[at % 3], RUNNERS[(at + 1) % 3]);
         // It runs, and the host knows.
         spins(task, cpu)?;
-        Event::open(By::Vcpu, task)?.close()?;
+        TickEvent::open(By::Vcpu, task)?.0.close()?;
         // Now the host does not know: that it is over, that it runs elsewhere, and who runs there.
         passes(&[task])?;
         spins(other, cpu)?;
         spins(task, next)?;
-        let event = Event::open(By::Vcpu, task)?;
+        let event = TickEvent::open(By::Vcpu, task)?.0;
         passes(&[task, other])?;
         event.expect(STORES, "the task that moved")?;
     }

@@ -10,7 +10,7 @@ use rt::text::Text;
 use rt::{check, check_eq, cmdline, diag, time};
 
 use crate::RUNNERS;
-use crate::event::{By, Event};
+use rt::sched::event::{By, TickEvent};
 
 const TASKS: usize = 3 * RUNNERS.len();
 /// Switches without an announcement that are waited for.
@@ -99,7 +99,7 @@ fn unannounced() -> Outcome {
 fn through_the_gate(by: By, tasks: &[Tid], random: &mut Random) -> Outcome {
     for _ in 0..random.below(3) {
         let task = tasks[rt::index(random.below(TASKS as u64))];
-        Event::open(by, task)?.close()?;
+        TickEvent::open(by, task)?.0.close()?;
         // Announcements end in the middle of whatever the tasks are at.
         time::spin(random.below(200_000));
     }
@@ -108,7 +108,7 @@ fn through_the_gate(by: By, tasks: &[Tid], random: &mut Random) -> Outcome {
     let mut events = [None; MOST_EVENTS];
     let numbers = (0..many).map(|number| (first + number) % TASKS);
     for (event, number) in events.iter_mut().zip(numbers) {
-        *event = Some((number, Event::open(by, tasks[number])?));
+        *event = Some((number, TickEvent::open(by, tasks[number])?.0));
     }
     sched::set_word(GATE, 1);
     for &task in tasks {

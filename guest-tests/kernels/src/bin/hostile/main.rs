@@ -17,12 +17,10 @@ mod shared;
 mod storm;
 mod user;
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-use rt::host::{self, Wish};
+use rt::footprint;
 use rt::sched::{self, port};
 use rt::tap::Outcome;
-use rt::{check, check_eq, diag};
+use rt::{check, check_eq};
 
 rt::kernel!(main);
 
@@ -40,7 +38,7 @@ fn main() {
         ("and all do harm once more", last_storm),
         ("an honest task still counts to the unit", honest::round),
         ("the limits are where they were", limits::reached),
-        ("the VMM takes no more than before", footprint),
+        ("the VMM takes no more than before", no_more_than_before),
         ("nothing odd came of what was honest", clean),
     ]);
 }
@@ -48,9 +46,6 @@ fn main() {
 const CPUS: usize = 4;
 /// What the VMM may take more at the end, for buffers that have found their size.
 const GROWTH_KIB: u32 = 2048;
-
-static BEFORE: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
-static AFTER: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
 
 fn present() -> Outcome {
     let cpus = sched::init()?;
@@ -61,42 +56,19 @@ fn present() -> Outcome {
 
 fn first_storm() -> Outcome {
     storm::of_all(1)?;
-    look(&BEFORE)
+    footprint::before()
 }
 
 fn last_storm() -> Outcome {
     storm::of_all(3)?;
-    look(&AFTER)
+    footprint::after()
 }
 
-fn look(into: &[AtomicU32; 3]) -> Outcome {
-    let words = host::grant(Wish::Footprint)?;
-    for (to, from) in into.iter().zip(words) {
-        to.store(from, Relaxed);
-    }
-    Ok(())
-}
-
-fn footprint() -> Outcome {
-    let load = |figures: &[AtomicU32; 3]| [0, 1, 2].map(|n: usize| figures[n].load(Relaxed));
-    let (before, after) = (load(&BEFORE), load(&AFTER));
-    diag!("KiB, files, threads: {before:?} before, {after:?} after");
-    check!(before[0] > 0 && after[0] > 0, "nobody looked");
-    check_eq!(after[1], before[1], "open files");
-    check_eq!(after[2], before[2], "threads");
-    check!(
-        after[0] <= before[0] + GROWTH_KIB,
-        "{} KiB more",
-        after[0] - before[0]
-    );
-    Ok(())
+fn no_more_than_before() -> Outcome {
+    footprint::flat(GROWTH_KIB)
 }
 
 fn clean() -> Outcome {
-    for cpu in 0..CPUS {
-        let counts = sched::counts(cpu);
-        check_eq!(counts.odd, 0, "odd things on CPU {cpu}");
-        check_eq!(counts.refused_switches, 0, "refused switches of CPU {cpu}");
-    }
+    (0..CPUS).try_for_each(|cpu| sched::counts(cpu).check(cpu))?;
     Ok(())
 }

@@ -6,7 +6,8 @@ use rt::tap::Outcome;
 use rt::text::Text;
 use rt::{books, diag, host, time};
 
-use crate::{CPUS, footprint};
+use crate::CPUS;
+use rt::footprint;
 
 const CYCLES: usize = 200;
 

@@ -6,15 +6,13 @@
 #![no_std]
 #![no_main]
 
-mod event;
 mod runner;
 mod window;
 
-use rt::sched::{self, port};
+use rt::sched::{self, event::By, port};
 use rt::tap::Outcome;
 use rt::{check, check_eq};
 
-use event::By;
 use runner::Company;
 
 rt::kernel!(main);
@@ -54,10 +52,6 @@ fn present() -> Outcome {
 }
 
 fn clean() -> Outcome {
-    for cpu in 0..CPUS {
-        let counts = sched::counts(cpu);
-        check_eq!(counts.odd, 0, "odd things on CPU {cpu}");
-        check_eq!(counts.refused_switches, 0, "refused switches of CPU {cpu}");
-    }
+    (0..CPUS).try_for_each(|cpu| sched::counts(cpu).check(cpu))?;
     sched::stop()
 }

@@ -7,9 +7,9 @@ use rt::text::Text;
 use rt::time::Deadline;
 use rt::{check, check_eq, diag};
 
-use crate::event::{By, Event};
 use crate::window::{Span, TICKS};
 use crate::{HERE, THERE};
+use rt::sched::event::{By, TickEvent};
 
 /// Ticks on each vCPU before the task moves on: what is lost if an event is put into the lists of a
 /// task that just came to run.
@@ -50,8 +50,8 @@ pub(crate) fn watched(by: &[By], company: Company) -> Outcome {
     }
     let companion = match company {
         Company::None => None,
-        Company::Announced => Some(Event::open(By::Vcpu, witness)?.0),
-        Company::Event => Some(Event::open(By::Vcpu, task)?.0),
+        Company::Announced => Some(TickEvent::open(By::Vcpu, witness)?.0),
+        Company::Event => Some(TickEvent::open(By::Vcpu, task)?.0),
     };
     sched::wake(task, HERE);
     let mut tally = Tally::default();
@@ -106,12 +106,12 @@ fn some(by: &[By], task: Tid, tally: &mut Tally) -> Outcome {
     let both = by.len() > 1;
     if both {
         let (posted, opened) = Span::of(|| {
-            Event::post(task);
+            TickEvent::post(task);
             // The guest's own come and go while the host opens its own.
             while rt::host::answer().is_none() {
                 one(By::Vcpu, task, tally)?;
             }
-            Event::posted(task)
+            TickEvent::posted(task)
         })?;
         return counts(posted.0, opened);
     }
@@ -124,10 +124,10 @@ fn one(by: By, task: Tid, tally: &mut Tally) -> Outcome {
 }
 
 /// Opens an event, within the rounds that the task's moves allow.
-fn open(by: By, task: Tid, tally: &mut Tally) -> Result<(Event, Span), Text> {
+fn open(by: By, task: Tid, tally: &mut Tally) -> Result<(TickEvent, Span), Text> {
     let switches = || sched::counts(HERE).switches + sched::counts(THERE).switches;
     let before = switches();
-    let ((event, rounds), opened) = Span::of(|| Event::open(by, task))?;
+    let ((event, rounds), opened) = Span::of(|| TickEvent::open(by, task))?;
     // On each of the two vCPUs one may have begun before.
     let moves = switches() - before + 2;
     check!(rounds <= 1 + moves, "{rounds} rounds, and {moves} switches");
@@ -138,7 +138,7 @@ fn open(by: By, task: Tid, tally: &mut Tally) -> Result<(Event, Span), Text> {
 }
 
 /// Reads an event when the task has gone on, and closes it.
-fn counts(event: Event, opened: Span) -> Outcome {
+fn counts(event: TickEvent, opened: Span) -> Outcome {
     let deadline = Deadline::after_ms(PATIENCE_MS);
     let enough = (opened.ends_at() + OPEN_FOR).min(ALL);
     while sched::word(TICKS) < enough {

@@ -55,10 +55,6 @@ fn by_the_host() -> Outcome {
 }
 
 fn clean() -> Outcome {
-    for cpu in 0..CPUS {
-        let counts = sched::counts(cpu);
-        check_eq!(counts.odd, 0, "odd things on CPU {cpu}");
-        check_eq!(counts.refused_switches, 0, "refused switches of CPU {cpu}");
-    }
+    (0..CPUS).try_for_each(|cpu| sched::counts(cpu).check(cpu))?;
     sched::stop()
 }

@@ -11,8 +11,9 @@
 mod events;
 mod vcpus;
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use rt::footprint;
 use rt::host::{self, STORM_EXACT, STORM_LOOSE, Wish};
 use rt::random::Random;
 use rt::sched::{self, Step, Tid, port};
@@ -31,7 +32,7 @@ fn main() {
         ("they outlive a storm of events", storm),
         ("every trap of this kernel's came, and no other", own_traps),
         ("every trap of the host's came, and no other", hosts_traps),
-        ("the VMM takes no more than before", footprint),
+        ("the VMM takes no more than before", no_more_than_before),
         ("nothing odd came", clean),
     ]);
 }
@@ -45,9 +46,6 @@ const SETTLE_MS: u64 = 10_000;
 /// What the VMM may take more at the end, for buffers that have found their size.
 const GROWTH_KIB: u32 = 1024;
 
-/// What the VMM took early in the storm, and at its end.
-static BEFORE: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
-static AFTER: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
 /// Traps that tasks must have got of this kernel's events: exactly, at least, at most.
 static OWN: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
@@ -96,14 +94,14 @@ fn storm() -> Outcome {
             trips += 1;
         }
         if !looked && warm.is_over() && trips >= 3 {
-            look(&BEFORE)?;
+            footprint::before()?;
             looked = true;
         }
         events.step(&mut random)?;
         steps += 1;
     }
     check!(looked, "{trips} vCPUs went and came, which is too few");
-    look(&AFTER)?;
+    footprint::after()?;
     events.close_all()?;
     for (to, from) in OWN.iter().zip(events.traps()) {
         to.store(from, Relaxed);
@@ -115,14 +113,6 @@ fn storm() -> Outcome {
     }
     check_eq!(faults, 0, "answers that the host should not have got");
     check!(asked > 0, "the host asked for nothing");
-    Ok(())
-}
-
-fn look(into: &[AtomicU32; 3]) -> Outcome {
-    let words = host::grant(Wish::Footprint)?;
-    for (to, from) in into.iter().zip(words) {
-        to.store(from, Relaxed);
-    }
     Ok(())
 }
 
@@ -158,19 +148,8 @@ fn hosts_traps() -> Outcome {
     balance(STORM_EXACT, STORM_LOOSE, traps.map(u64::from))
 }
 
-fn footprint() -> Outcome {
-    let load = |figures: &[AtomicU32; 3]| [0, 1, 2].map(|n: usize| figures[n].load(Relaxed));
-    let (before, after) = (load(&BEFORE), load(&AFTER));
-    diag!("KiB, files, threads: {before:?} before, {after:?} after");
-    check!(before[0] > 0 && after[0] > 0, "nobody looked");
-    check_eq!(after[1], before[1], "open files");
-    check_eq!(after[2], before[2], "threads");
-    check!(
-        after[0] <= before[0] + GROWTH_KIB,
-        "{} KiB more",
-        after[0] - before[0]
-    );
-    Ok(())
+fn no_more_than_before() -> Outcome {
+    footprint::flat(GROWTH_KIB)
 }
 
 fn clean() -> Outcome {
@@ -182,11 +161,7 @@ fn clean() -> Outcome {
         sched::kill(tid);
     }
     sched::join_all()?;
-    for cpu in 0..CPUS {
-        let counts = sched::counts(cpu);
-        check_eq!(counts.odd, 0, "odd things on CPU {cpu}");
-        check_eq!(counts.refused_switches, 0, "refused switches of CPU {cpu}");
-    }
+    (0..CPUS).try_for_each(|cpu| sched::counts(cpu).check(cpu))?;
     sched::stop()
 }
 

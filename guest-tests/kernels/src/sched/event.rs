@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! An event on the task, opened by another vCPU or by the host.
+//! Events on tasks that count ticks, opened by this vCPU at the port or by the host.
 
-use rt::host::{self, Answer, Outcome as Came, TaskEvent, Wish};
-use rt::sched::port::{self, EventNumber, Id, Open, Target};
-use rt::sched::{self, Tid};
-use rt::tap::Outcome;
-use rt::text::Text;
-use rt::{check, fail};
+use super::port::{self, EventNumber, Id, Open, Target};
+use super::{Tid, port_id};
+use crate::host::{self, Answer, Outcome as Came, TaskEvent, Wish};
+use crate::tap::Outcome;
+use crate::text::Text;
+use crate::{check, check_eq, fail};
 
 /// Who opens it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum By {
+pub enum By {
     /// CPU 0, at the perf port.
     Vcpu,
     /// A client of the control socket.
@@ -19,14 +19,22 @@ pub(crate) enum By {
 
 /// An open event.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Event {
+pub enum TickEvent {
+    /// By its number at the port.
     OfVcpu(Id),
+    /// By its number at the desk.
     OfHost(u32),
 }
 
-impl Event {
+impl TickEvent {
     /// Opens one; how often the task was looked for.
-    pub(crate) fn open(by: By, task: Tid) -> Result<(Self, u64), Text> {
+    ///
+    /// # Errors
+    /// That it was refused.
+    ///
+    /// # Panics
+    /// If the port does not know the task.
+    pub fn open(by: By, task: Tid) -> Result<(Self, u64), Text> {
         match by {
             By::Vcpu => {
                 let target = Target::Task(id(task));
@@ -43,12 +51,21 @@ impl Event {
     }
 
     /// Asks the host for one, and does not wait.
-    pub(crate) fn post(task: Tid) {
+    ///
+    /// # Panics
+    /// If the port does not know the task.
+    pub fn post(task: Tid) {
         host::post(opening(task));
     }
 
     /// The one that was [`post`](Self::post)ed.
-    pub(crate) fn posted(task: Tid) -> Result<(Self, u64), Text> {
+    ///
+    /// # Errors
+    /// That it was refused.
+    ///
+    /// # Panics
+    /// If the port does not know the task.
+    pub fn posted(task: Tid) -> Result<(Self, u64), Text> {
         Self::opened_by_host(opening(task))
     }
 
@@ -60,7 +77,10 @@ impl Event {
     }
 
     /// What it counted so far.
-    pub(crate) fn count(self) -> Result<u64, Text> {
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn count(self) -> Result<u64, Text> {
         match self {
             Self::OfVcpu(event) => match port::must("read", |port| port.read(event))? {
                 Some(reading) => Ok(reading.count),
@@ -73,16 +93,29 @@ impl Event {
         }
     }
 
-    pub(crate) fn close(self) -> Outcome {
+    /// Closes it.
+    ///
+    /// # Errors
+    /// That it was refused.
+    pub fn close(self) -> Outcome {
         match self {
             Self::OfVcpu(event) => port::must("close", |port| port.close(event)),
             Self::OfHost(event) => host::grant(Wish::TaskClose(event)).map(|_| ()),
         }
     }
+
+    /// Checks what it counted, and closes it.
+    ///
+    /// # Errors
+    /// It counted something else.
+    pub fn expect(self, count: u64, what: &str) -> Outcome {
+        check_eq!(self.count()?, count, "ticks of {what}");
+        self.close()
+    }
 }
 
 fn id(task: Tid) -> Id {
-    Id::new(sched::port_id(task)).expect("the port knows the task")
+    Id::new(port_id(task)).expect("the port knows the task")
 }
 
 fn opening(task: Tid) -> Wish {
