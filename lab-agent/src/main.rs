@@ -9,6 +9,7 @@ mod command;
 mod files;
 mod keys;
 mod port;
+mod pulse;
 mod session;
 mod setup;
 

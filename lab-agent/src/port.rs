@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lab_agent::wire::{self, Decoder, Reply, Request, WireError};
 use thiserror::Error;
@@ -25,22 +26,42 @@ pub(crate) enum Error {
 /// Both directions of the port.
 pub(crate) struct Port {
     device: File,
+    sender: Sender,
     decoder: Decoder,
+}
+
+/// The direction to the host; several threads may speak.
+#[derive(Clone)]
+pub(crate) struct Sender(Arc<Mutex<File>>);
+
+impl Sender {
+    /// Sends one message; waits while the host is slow to take it.
+    pub(crate) fn send(&self, reply: &Reply) -> Result<(), Error> {
+        let frame = wire::encode(reply)?;
+        let mut device = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        device.write_all(&frame)?;
+        Ok(())
+    }
 }
 
 impl Port {
     /// Speaks over an opened port device.
-    pub(crate) fn new(device: File) -> Self {
-        Self {
+    pub(crate) fn new(device: File) -> io::Result<Self> {
+        Ok(Self {
+            sender: Sender(Arc::new(Mutex::new(device.try_clone()?))),
             device,
             decoder: Decoder::default(),
-        }
+        })
     }
 
     /// Sends one message; waits while the host is slow to take it.
     pub(crate) fn send(&mut self, reply: &Reply) -> Result<(), Error> {
-        self.device.write_all(&wire::encode(reply)?)?;
-        Ok(())
+        self.sender.send(reply)
+    }
+
+    /// The direction to the host alone.
+    pub(crate) fn sender(&self) -> Sender {
+        self.sender.clone()
     }
 
     /// Tells the host why the lab ends. There is nobody to tell if that fails.

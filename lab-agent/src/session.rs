@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::command::{self, Running, Stream};
 use crate::files;
 use crate::port::{self, Port};
+use crate::pulse;
 
 /// Why a session ends.
 #[derive(Debug, Error)]
@@ -49,6 +50,8 @@ pub(crate) fn serve(port: &mut Port) -> Result<(), Error> {
     let mut running: Option<Running> = None;
 
     port.send(&Reply::Ready)?;
+    // Its thread has the signal mask of this one: no signal of a child goes to it.
+    pulse::start(port.sender());
     loop {
         for ready in wait(port, &children, running.as_ref())? {
             match ready {

@@ -106,7 +106,7 @@ fn open_port() -> Result<Port, Error> {
     for _ in 0..LOOKS {
         if let Some(device) = find_port() {
             let file = File::options().read(true).write(true).open(&device);
-            return file.map(Port::new).map_err(|e| Error::File(device, e));
+            return file.and_then(Port::new).map_err(|e| Error::File(device, e));
         }
         thread::sleep(BETWEEN);
     }

@@ -22,6 +22,9 @@ pub const MAX_PAYLOAD: usize = 1 << 20;
 /// How much of a stream or a file a sender puts in one frame.
 pub const CHUNK: usize = 64 << 10;
 
+/// How often a lab that is ready says that it is alive, in seconds.
+pub const PULSE_SECONDS: u64 = 2;
+
 const MAGIC: [u8; 2] = *b"PV";
 const VERSION: u8 = 1;
 const HEADER: usize = 8;
@@ -106,6 +109,8 @@ impl Exit {
 pub enum Reply {
     /// Booted, `/dev/kvm` is there, ready for commands.
     Ready,
+    /// The lab's kernel is alive; comes every [`PULSE_SECONDS`] from then on.
+    Alive,
     /// The running command's standard output.
     Stdout(Vec<u8>),
     /// The running command's standard error.
@@ -220,6 +225,7 @@ mod kind {
     pub(super) const FILE_MORE: u8 = 132;
     pub(super) const EXIT: u8 = 133;
     pub(super) const BROKEN: u8 = 134;
+    pub(super) const ALIVE: u8 = 135;
 }
 
 impl Message for Request {
@@ -284,6 +290,7 @@ impl Message for Reply {
     fn to_payload(&self) -> (u8, Vec<u8>) {
         match self {
             Self::Ready => (kind::READY, Vec::new()),
+            Self::Alive => (kind::ALIVE, Vec::new()),
             Self::Stdout(data) => (kind::STDOUT, data.clone()),
             Self::Stderr(data) => (kind::STDERR, data.clone()),
             Self::File { path, mode, data } => {
@@ -320,6 +327,7 @@ impl Message for Reply {
         let mut r = Reader(payload);
         let message = match kind {
             kind::READY => Self::Ready,
+            kind::ALIVE => Self::Alive,
             kind::STDOUT => Self::Stdout(r.rest()),
             kind::STDERR => Self::Stderr(r.rest()),
             kind::FILE => Self::File {
@@ -452,6 +460,7 @@ mod tests {
     fn reply() -> impl Strategy<Value = Reply> {
         prop_oneof![
             Just(Reply::Ready),
+            Just(Reply::Alive),
             bytes().prop_map(Reply::Stdout),
             bytes().prop_map(Reply::Stderr),
             (bytes(), any::<u32>(), bytes()).prop_map(|(path, mode, data)| Reply::File {

@@ -153,7 +153,7 @@ pub(crate) fn judge(
     let deadline = deadline(kernels, how);
 
     let mut said = Vec::new();
-    let (machine, ended) = lab::despite_a_reset(
+    let (machine, ended) = lab::despite_a_fault(
         || Machine::start(place, &argv, verbose),
         |machine| {
             machine.run(

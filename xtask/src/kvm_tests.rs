@@ -40,7 +40,7 @@ pub(crate) fn run(place: Place) -> Result<()> {
     for (binary, argv) in binaries.iter().zip(&commands) {
         say::step(format_args!("KVM tests {}", binary.name));
         let mut booted = machine.take();
-        let run = lab::despite_a_reset(
+        let run = lab::despite_a_fault(
             || match booted.take() {
                 Some(machine) => Ok(machine),
                 None => Machine::start(place, commands.iter().flatten(), false),

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use lab_agent::wire::{self, Decoder, Message, Reply, Request, Run};
+use lab_agent::wire::{self, Decoder, Message, PULSE_SECONDS, Reply, Request, Run};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::build;
@@ -34,7 +34,11 @@ pub(crate) const OUT: &str = "/out";
 /// A boot takes 6-8 seconds where nothing else runs; several times that is a wedged lab.
 const BOOT_DEADLINE: Duration = Duration::from_secs(120);
 
-/// How long a killed command may take to be gone.
+/// A lab says every few seconds that it is alive, with a thread above all that runs in it; on a busy
+/// machine it may be late. One that says nothing for so long has stopped.
+const SILENCE: Duration = Duration::from_secs(30 * PULSE_SECONDS);
+
+/// How long a killed command may take to be gone, if the lab is alive.
 const KILL_GRACE: Duration = Duration::from_secs(10);
 
 /// How many messages of the lab may wait here before the lab has to.
@@ -77,7 +81,8 @@ impl Lab {
             console,
             qemu,
         };
-        match lab.reply(Some(started + BOOT_DEADLINE))? {
+        // Before it is ready it does not say that it is alive.
+        match lab.reply_within(Some(started + BOOT_DEADLINE), BOOT_DEADLINE)? {
             Some(Reply::Ready) => {
                 say::step(format_args!(
                     "lab ready in {:.1} s",
@@ -118,6 +123,7 @@ impl Lab {
                 }
                 Reply::Broken(why) => return Err(self.broken(&why)),
                 Reply::Ready => return Err(self.broken("the lab started over")),
+                Reply::Alive => {}
             }
         }
     }
@@ -130,7 +136,7 @@ impl Lab {
     /// Ends the running command at its deadline; fails if even that does not work.
     fn kill(&mut self, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Ended> {
         self.send(&Request::Kill)?;
-        let deadline = Instant::now() + KILL_GRACE;
+        let deadline = Instant::now() + SILENCE + KILL_GRACE;
         loop {
             match self.reply(Some(deadline))? {
                 Some(Reply::Stdout(data)) => output(Stream::Out, &data),
@@ -144,22 +150,26 @@ impl Lab {
         }
     }
 
-    /// The next message, `None` at the deadline.
+    /// The next message of a lab that is ready; `None` at the deadline.
     fn reply(&mut self, deadline: Option<Instant>) -> Result<Option<Reply>> {
-        let received = match deadline {
-            None => self
-                .replies
-                .recv()
-                .map_err(|_| RecvTimeoutError::Disconnected),
-            Some(deadline) => self
-                .replies
-                .recv_timeout(deadline.saturating_duration_since(Instant::now())),
-        };
-        match received {
-            Ok(Ok(reply)) => Ok(Some(reply)),
-            Ok(Err(why)) => Err(self.broken(&format!("{why:#}"))),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(self.ended()),
+        self.reply_within(deadline, SILENCE)
+    }
+
+    /// The same, of a lab that may be silent for so long.
+    fn reply_within(
+        &mut self,
+        deadline: Option<Instant>,
+        silence: Duration,
+    ) -> Result<Option<Reply>> {
+        match listen(&self.replies, deadline, silence) {
+            Heard::Reply(reply) => Ok(Some(reply)),
+            Heard::Deadline => Ok(None),
+            Heard::Silence => {
+                let why = format!("the lab said nothing for {} s", silence.as_secs());
+                Err(self.broken(&why).context(Fault::Stopped))
+            }
+            Heard::Garbage(why) => Err(self.broken(&format!("{why:#}"))),
+            Heard::End => Err(self.ended()),
         }
     }
 
@@ -176,7 +186,7 @@ impl Lab {
             Some(status) => {
                 let ended = self.broken(&format!("the lab ended by itself (QEMU: {status})"));
                 if status.success() && self.console.is_silent() {
-                    ended.context(Reset)
+                    ended.context(Fault::Reset)
                 } else {
                     ended
                 }
@@ -190,29 +200,38 @@ impl Lab {
     }
 }
 
-/// The emulated machine reset itself without a word of its kernel.
-///
-/// QEMU's emulation of nested virtualisation does that once in a long while (see `qemu`): it is no
-/// word on what ran in the lab.
+/// What QEMU's emulation of nested virtualisation does once in a long while (see `qemu`), and no
+/// program in the lab can do to its kernel: it is no word on what ran there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reset;
+pub(crate) enum Fault {
+    /// The machine reset itself without a word of its kernel.
+    Reset,
+    /// The kernel stopped: seen with all CPUs waiting for a lock that one of them held when it was
+    /// interrupted, with interrupts disabled.
+    Stopped,
+}
 
-impl fmt::Display for Reset {
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the emulated machine reset itself")
+        f.write_str(match self {
+            Self::Reset => "the emulated machine reset itself",
+            Self::Stopped => "the emulated machine stopped",
+        })
     }
 }
 
-/// Does `work` in a machine that `start` makes; in another one, once, if the first resets itself.
-pub(crate) fn despite_a_reset<M, T>(
+/// Does `work` in a machine that `start` makes; in another one, once, if the first has a fault.
+pub(crate) fn despite_a_fault<M, T>(
     mut start: impl FnMut() -> Result<M>,
     mut work: impl FnMut(&mut M) -> Result<T>,
 ) -> Result<(M, T)> {
     let mut machine = start()?;
     let result = match work(&mut machine) {
-        Err(error) if error.is::<Reset>() => {
+        Err(error) if error.is::<Fault>() => {
             say::step(format_args!("{error:#}"));
             say::step("once more, in a new lab");
+            // Two machines at once may be more than this one has room for.
+            drop(machine);
             machine = start()?;
             work(&mut machine)?
         }
@@ -287,6 +306,41 @@ fn receive<M: Message + Send + 'static>(mut port: UnixStream) -> Receiver<Result
         }
     });
     receiver
+}
+
+/// What comes of listening to a lab.
+#[derive(Debug)]
+enum Heard {
+    /// A message; not one that only says that the lab is alive.
+    Reply(Reply),
+    /// None until the deadline.
+    Deadline,
+    /// None at all for too long.
+    Silence,
+    /// What is no message; nothing follows.
+    Garbage(anyhow::Error),
+    /// The lab hung up.
+    End,
+}
+
+fn listen(
+    replies: &Receiver<Result<Reply>>,
+    deadline: Option<Instant>,
+    silence: Duration,
+) -> Heard {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match replies.recv_timeout(left.map_or(silence, |left| left.min(silence))) {
+            Ok(Ok(Reply::Alive)) => {}
+            Ok(Ok(reply)) => return Heard::Reply(reply),
+            Ok(Err(why)) => return Heard::Garbage(why),
+            Err(RecvTimeoutError::Timeout) if left.is_some_and(|left| left <= silence) => {
+                return Heard::Deadline;
+            }
+            Err(RecvTimeoutError::Timeout) => return Heard::Silence,
+            Err(RecvTimeoutError::Disconnected) => return Heard::End,
+        }
+    }
 }
 
 /// Files as they come back from the lab.
@@ -375,22 +429,55 @@ mod tests {
             made += 1;
             Ok(made - 1)
         };
-        let result = despite_a_reset(start, |machine: &mut usize| ends[*machine]());
+        let result = despite_a_fault(start, |machine: &mut usize| ends[*machine]());
         (result.map(|(_, result)| result), made)
     }
 
     #[test]
-    fn a_reset_gets_one_more_machine_and_nothing_else_does() {
-        let reset = || Err(anyhow!("the lab ended by itself").context(Reset));
-        let (result, made) = machines(&[reset, || Ok(7)]);
-        assert_eq!((result.unwrap(), made), (7, 2));
-        let (result, made) = machines(&[reset, reset]);
-        assert!(result.unwrap_err().is::<Reset>());
-        assert_eq!(made, 2);
+    fn a_fault_gets_one_more_machine_and_nothing_else_does() {
+        let reset = || Err(anyhow!("the lab ended by itself").context(Fault::Reset));
+        let stopped = || Err(anyhow!("the lab said nothing").context(Fault::Stopped));
+        for fault in [reset, stopped] {
+            let (result, made) = machines(&[fault, || Ok(7)]);
+            assert_eq!((result.unwrap(), made), (7, 2));
+            let (result, made) = machines(&[fault, reset]);
+            assert!(result.unwrap_err().is::<Fault>());
+            assert_eq!(made, 2);
+        }
         let (result, made) = machines(&[|| Err(anyhow!("a panic"))]);
         assert!(result.is_err());
         assert_eq!(made, 1);
         assert_eq!(machines(&[|| Ok(1)]).1, 1);
+    }
+
+    #[test]
+    fn a_lab_that_says_nothing_is_told_from_one_that_is_busy() {
+        const NO_TIME: Duration = Duration::ZERO;
+        const FOR_EVER: Duration = Duration::from_secs(3600);
+        let (sender, replies) = sync_channel(2);
+        let over = Some(Instant::now());
+        let later = Some(Instant::now() + FOR_EVER);
+        assert!(matches!(listen(&replies, over, FOR_EVER), Heard::Deadline));
+        assert!(matches!(listen(&replies, later, NO_TIME), Heard::Silence));
+        assert!(matches!(listen(&replies, None, NO_TIME), Heard::Silence));
+        for last in [Reply::Ready, Reply::Stdout(b"1..4".to_vec())] {
+            sender.send(Ok(Reply::Alive)).unwrap();
+            sender.send(Ok(last.clone())).unwrap();
+            let heard = listen(&replies, later, FOR_EVER);
+            assert!(matches!(heard, Heard::Reply(reply) if reply == last));
+        }
+        sender.send(Ok(Reply::Alive)).unwrap();
+        assert!(
+            matches!(listen(&replies, None, NO_TIME), Heard::Silence),
+            "nothing after it"
+        );
+        sender.send(Err(anyhow!("no message"))).unwrap();
+        drop(sender);
+        assert!(matches!(
+            listen(&replies, later, FOR_EVER),
+            Heard::Garbage(_)
+        ));
+        assert!(matches!(listen(&replies, later, FOR_EVER), Heard::End));
     }
 
     #[test]
