@@ -12,9 +12,6 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::sources::Mirrors;
 
-/// The release the lab's packages come from.
-const RELEASE: &str = "bookworm";
-
 /// An apt with a state of its own below `dir`.
 pub(crate) struct Apt {
     dir: PathBuf,
@@ -22,8 +19,8 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// Sets the private apt up in `dir`, which must exist, and fetches the package lists.
-    pub(crate) fn new(dir: &Path) -> Result<Self> {
+    /// Sets the private apt up in `dir`, which must exist, and fetches the package lists of `release`.
+    pub(crate) fn new(dir: &Path, mirrors: &Mirrors, release: &str) -> Result<Self> {
         for tool in ["apt-get", "dpkg"] {
             let found = Command::new(tool)
                 .arg("--version")
@@ -41,10 +38,7 @@ impl Apt {
         }
         // No package counts as installed, so every dependency is downloaded.
         fs::write(dir.join("status"), "")?;
-        fs::write(
-            dir.join("sources.list"),
-            Mirrors::of_this_machine()?.source_list(RELEASE),
-        )?;
+        fs::write(dir.join("sources.list"), mirrors.source_list(release))?;
         let config = dir.join("apt.conf");
         fs::write(&config, configuration(&dir))?;
         let apt = Self { dir, config };

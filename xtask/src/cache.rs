@@ -10,12 +10,21 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::apt::{self, Apt};
 use crate::say;
+use crate::sources::Mirrors;
 
 /// To be raised whenever the layout or the choice of packages changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// Older QEMUs never fire the breakpoint that the RDPMC trap needs.
-const OLDEST_QEMU: u32 = 10;
+/// QEMU 10 was seen to interrupt the lab's kernel while it had interrupts disabled, after a guest had
+/// run: the kernel then waits for ever for a lock of its own. A storm of a minute often froze or reset
+/// it. Those before 10 never fire the breakpoint that the RDPMC trap needs.
+const OLDEST_QEMU: u32 = 11;
+
+/// The release that QEMU comes from, with libraries of its own.
+const QEMU_RELEASE: &str = "trixie";
+
+/// The release that the kernel and the commands come from.
+const RELEASE: &str = "bookworm";
 
 const KERNEL_PREFIX: &str = "linux-image-6.12.";
 const KERNEL_SUFFIX: &str = "+deb12-cloud-amd64-unsigned";
@@ -28,9 +37,8 @@ const MODULES: [&str; 3] = [
 ];
 
 /// What of the unpacked packages QEMU needs to run.
-const QEMU_TREES: [&str; 5] = [
+const QEMU_TREES: [&str; 4] = [
     "usr/bin/qemu-system-x86_64",
-    "lib/x86_64-linux-gnu",
     "usr/lib/x86_64-linux-gnu",
     "usr/share/qemu",
     "usr/share/seabios",
@@ -116,14 +124,24 @@ fn fetch(scratch: &Path, lab: &Path) -> Result<()> {
     let root = scratch.join("root");
     fs::create_dir_all(&root)?;
     fs::create_dir(lab)?;
-    let apt = Apt::new(scratch)?;
+    let mirrors = Mirrors::of_this_machine()?;
+    let apt = Apt::new(scratch, &mirrors, RELEASE)?;
 
-    say::step("fetching QEMU (qemu-system-x86 from bookworm-backports)");
-    for package in apt.download_with_dependencies("qemu-system-x86", "bookworm-backports")? {
-        apt::unpack(&package, &root)?;
+    // This machine may be older than the keys of the newer release.
+    apt::unpack(&apt.download("debian-archive-keyring")?, &root)?;
+    let keyring = root.join("usr/share/keyrings/debian-archive-keyring.gpg");
+    let newer = scratch.join(QEMU_RELEASE);
+    fs::create_dir(&newer)?;
+    let newer = Apt::new(&newer, &mirrors.signed_by(keyring), QEMU_RELEASE)?;
+    let suite = format!("{QEMU_RELEASE}-backports");
+    say::step(format_args!("fetching QEMU (qemu-system-x86 from {suite})"));
+    let qemu = root.join("qemu");
+    fs::create_dir(&qemu)?;
+    for package in newer.download_with_dependencies("qemu-system-x86", &suite)? {
+        apt::unpack(&package, &qemu)?;
     }
     for tree in QEMU_TREES {
-        move_into(&root, &lab.join("qemu"), tree)?;
+        move_into(&qemu, &lab.join("qemu"), tree)?;
     }
     check_qemu(&lab.join("qemu"))?;
 
@@ -186,19 +204,13 @@ fn newest_kernel<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
 }
 
 fn qemu(root: &Path) -> Command {
-    let libraries = format!(
-        "{0}/lib/x86_64-linux-gnu:{0}/usr/lib/x86_64-linux-gnu",
-        root.display()
-    );
-    // Not lib64/ld-linux-x86-64.so.2: that is an absolute link to the machine's own loader.
-    let mut command = Command::new(root.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"));
+    let libraries = root.join("usr/lib/x86_64-linux-gnu");
+    let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
     command
-        .args(["--library-path", &libraries])
+        .arg("--library-path")
+        .arg(&libraries)
         .arg(root.join("usr/bin/qemu-system-x86_64"))
-        .env(
-            "QEMU_MODULE_DIR",
-            root.join("usr/lib/x86_64-linux-gnu/qemu"),
-        );
+        .env("QEMU_MODULE_DIR", libraries.join("qemu"));
     for firmware in ["usr/share/qemu", "usr/share/seabios"] {
         command.arg("-L").arg(root.join(firmware));
     }
@@ -252,8 +264,8 @@ mod tests {
 
     #[test]
     fn qemus_major_version_is_read() {
-        let text = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopy";
-        assert_eq!(qemu_major(text), Some(10));
+        let text = "QEMU emulator version 11.1.3 (Debian 1:11.1.3+ds-1~bpo13+1)\nCopy";
+        assert_eq!(qemu_major(text), Some(11));
         assert_eq!(qemu_major("error while loading shared libraries"), None);
     }
 }

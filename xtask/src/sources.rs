@@ -52,6 +52,11 @@ impl Mirrors {
         Ok(mirrors)
     }
 
+    /// The same mirrors, with other keys.
+    pub(crate) fn signed_by(self, keyring: PathBuf) -> Self {
+        Self { keyring, ..self }
+    }
+
     fn choose(sources: &[Source]) -> Self {
         let find = |wanted: &dyn Fn(&str) -> bool| {
             sources
@@ -263,6 +268,10 @@ mod tests {
             list.contains("http://m.example/security bookworm-security main"),
             "{list}"
         );
+        let list = mirrors.signed_by("/new.gpg".into()).source_list("trixie");
+        let line = "deb [arch=amd64 signed-by=/new.gpg] http://m.example/debian trixie-backports";
+        assert!(list.contains(line), "{list}");
+        assert!(!list.contains("/k.gpg"), "{list}");
     }
 
     #[test]
