@@ -34,9 +34,15 @@ static SEED: AtomicU64 = AtomicU64::new(0);
 static ACTS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; MAX_CPUS]);
 /// Traps that came to user mode, and to the kernel.
 static TRAPS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+/// RIP and RFLAGS of the kernel that the last one came to.
+static KERNEL: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
 fn on_trap(frame: &mut TrapFrame) -> Verdict {
     TRAPS[usize::from(!frame.is_user())].fetch_add(1, Relaxed);
+    if !frame.is_user() {
+        KERNEL[0].store(frame.rip, Relaxed);
+        KERNEL[1].store(frame.rflags, Relaxed);
+    }
     Verdict::Resume
 }
 
@@ -117,7 +123,12 @@ pub(crate) fn of_all(number: u64) -> Outcome {
     );
     check!(enough(), "too few acts: {acts:?}");
     check!(traps[0] > 0, "no trap in all this");
-    check_eq!(traps[1], 0, "traps in kernel mode");
+    let [rip, flags] = [0, 1].map(|n: usize| KERNEL[n].load(Relaxed));
+    check_eq!(
+        traps[1],
+        0,
+        "traps in kernel mode, the last at {rip:#x} with RFLAGS {flags:#x}"
+    );
     let at = probe::at(probe::Cpl::Three, CODE + 0x200);
     check_eq!(
         rt::session::run(&at).vector(),
