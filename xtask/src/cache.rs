@@ -72,7 +72,7 @@ impl Parts {
         }
         if !dir.is_dir() {
             say::step(format_args!(
-                "fetching the lab (about 75 MB, once) into {}",
+                "fetching the lab (about 85 MB, once) into {}",
                 dir.display()
             ));
             fs::create_dir(&unfinished)?;
