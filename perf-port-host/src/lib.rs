@@ -27,11 +27,13 @@
 //! - **Q2** Every word of the guest's is read at most once for a command, and nothing that the host
 //!   wrote is read back. What was checked is what is done.
 //! - **Q3** What cannot be decoded is refused, and so is what the perf core refuses, with its errno. A
-//!   refused command changes nothing but RESULT.
+//!   refused command changes nothing but RESULT; a refused SWITCH may leave the host with what the page
+//!   says, as any look at it would.
 //! - **Q4** There are at most [`PortLimits::tasks`] tasks that have not exited, and
 //!   [`PortLimits::events`] events that were not closed, or whose traps are on their way still (ENOMEM).
-//!   A place is taken before the thing is made, and given back if it is not. No fork leaves more than
-//!   [`PortLimits::events`] on all tasks, the inherited ones and the host's own among them.
+//!   A place is taken before the thing is made, and given back if it is not. No fork that
+//!   copies events leaves more than [`PortLimits::events`] on all tasks, the inherited ones and the host's
+//!   own among them; forks at the same time do not see each other's.
 //! - **Q5** A vCPU makes at most [`PortLimits::calls_per_second`] calls a second, and those of one
 //!   second at once (EAGAIN). One too many is not looked at. To take a page back is no call.
 //! - **Q6** A number names what was given that number by this port, until it has exited (ESRCH) or was

@@ -125,9 +125,7 @@ impl Known {
 
 /// How many traps of an event and of those that were inherited from it are on their way.
 fn on_their_way(event: &Event) -> usize {
-    let traps = event.traps();
-    let gone = traps.sent.saturating_add(traps.dropped);
-    usize::try_from(traps.queued.saturating_sub(gone)).unwrap_or(usize::MAX)
+    usize::try_from(event.traps().on_their_way()).unwrap_or(usize::MAX)
 }
 
 impl Tables {
@@ -155,7 +153,7 @@ impl Tables {
     /// Whether a task that inherits from `parent` leaves no more events on tasks than there may be, the
     /// inherited ones among them (Q4).
     pub(crate) fn room_for_copies_of(&self, parent: &Task) -> Result<(), Errno> {
-        let copies = parent.events();
+        let copies = parent.inheritable();
         if copies == 0 {
             return Ok(());
         }

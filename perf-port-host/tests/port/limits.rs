@@ -85,9 +85,12 @@ fn q4_forks_inherit_only_so_many_events() {
     assert_eq!(world.command(0, fork(task)), Err(Errno::NoMemory));
     let child = Id::new(child).unwrap();
     assert_eq!(world.command(0, fork(child)), Err(Errno::NoMemory));
-    // A task without events inherits none.
+    // A task without events inherits none, nor does one of whose events none is inherited.
     let other = world.create(0);
     assert!(world.command(0, fork(other)).is_ok());
+    world.open(0, ticks(other));
+    assert!(world.command(0, fork(other)).is_ok());
+    assert_eq!(world.command(0, fork(task)), Err(Errno::NoMemory));
     world.command(0, Command::Exit { task: child }).unwrap();
     assert!(world.command(0, fork(task)).is_ok());
 }

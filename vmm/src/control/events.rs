@@ -37,8 +37,11 @@ pub struct Events<C, O, F> {
 #[derive(Default)]
 struct Table {
     open: BTreeMap<u64, Entry>,
-    /// Places that are taken by events being opened.
-    opening: usize,
+    /// Places that are taken by events being opened and closed.
+    busy: usize,
+    /// Those that were closed with traps on their way: the perf core has them until those arrive, which
+    /// is the guest's to say.
+    closed: Vec<Event>,
     /// The last number given.
     last: u64,
 }
@@ -57,17 +60,41 @@ struct Entry {
 impl Table {
     /// Takes a place, if there is one.
     fn reserve(&mut self, most: usize) -> Result<(), Refusal> {
-        if self.open.len() + self.opening >= most {
-            let message = format!("{most} events are open, which is the most: close some");
+        self.closed.retain(|event| event.traps().on_their_way() > 0);
+        let closed = self.closed.len();
+        if self.open.len() + self.busy + closed >= most {
+            let message = if closed == 0 {
+                format!("{most} events are open, which is the most: close some")
+            } else {
+                format!(
+                    "{most} events are open, {closed} of them closed with traps that their tasks have \
+                     not taken, which is the most: close others, or wait for those tasks"
+                )
+            };
             return Err(Refusal::new(ErrorKind::Refused, message));
         }
-        self.opening += 1;
+        self.busy += 1;
         Ok(())
+    }
+
+    /// Takes an event out, to be closed; its place stays taken until it is.
+    fn take(&mut self, event: u64) -> Option<Event> {
+        let entry = self.open.remove(&event)?;
+        self.busy += 1;
+        Some(entry.event)
+    }
+
+    /// It was closed.
+    fn closed(&mut self, event: Event) {
+        self.busy -= 1;
+        if event.traps().on_their_way() > 0 {
+            self.closed.push(event);
+        }
     }
 
     /// Fills a place that was taken.
     fn fill(&mut self, entry: Entry) -> u64 {
-        self.opening -= 1;
+        self.busy -= 1;
         self.last += 1;
         self.open.insert(self.last, entry);
         self.last
@@ -108,8 +135,13 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K, K: Caller> Events<C, O, F> {
     }
 
     fn task(&self, id: u64) -> Result<Task, Refusal> {
-        let task = self.tasks.as_ref().and_then(|tasks| tasks.task(id));
-        task.ok_or_else(|| no_task(id))
+        let Some(tasks) = &self.tasks else {
+            let message = "This VM has no perf port, by which the guest tells of its tasks: run it \
+                           without --perf-port none";
+            return Err(Refusal::new(ErrorKind::NoSuchTask, message)
+                .errno(PerfError::NoSuchTask.errno_name()));
+        };
+        tasks.task(id).ok_or_else(|| no_task(id))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -197,7 +229,7 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K + Send + Sync, K: Caller> EventDesk
         let installed = self.install(open, target, EventConfig::everywhere(wanted));
         let mut table = self.table();
         let (event, rounds) = installed.map_err(|error| {
-            table.opening -= 1;
+            table.busy -= 1;
             match (error, open.task) {
                 // It exited after it was looked up.
                 (PerfError::NoSuchTask, Some(task)) => no_task(task),
@@ -259,9 +291,10 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K + Send + Sync, K: Caller> EventDesk
     }
 
     fn close(&self, event: u64) -> Result<Closed, Refusal> {
-        let removed = self.table().open.remove(&event);
-        let entry = removed.ok_or_else(|| unknown(event))?;
-        let closed = self.perf.close(&entry.event, &mut (self.caller)());
+        let taken = self.table().take(event);
+        let handle = taken.ok_or_else(|| unknown(event))?;
+        let closed = self.perf.close(&handle, &mut (self.caller)());
+        self.table().closed(handle);
         closed.map_err(refused)?;
         Ok(Closed { closed: event })
     }
@@ -305,13 +338,17 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K + Send + Sync, K: Caller> EventDesk
         let left: Vec<_> = {
             let mut table = self.table();
             let of_client = |entry: &Entry| entry.client == client && !entry.keep;
-            let gone = table.open.extract_if(.., |_, entry| of_client(entry));
-            gone.map(|(_, entry)| entry.event).collect()
+            let gone = table.open.iter().filter(|(_, entry)| of_client(entry));
+            let gone: Vec<_> = gone.map(|(event, _)| *event).collect();
+            gone.into_iter()
+                .filter_map(|event| table.take(event))
+                .collect()
         };
         let mut me = (self.caller)();
         for event in left {
             // Out of the table, it was nobody else's to close.
             let _ = self.perf.close(&event, &mut me);
+            self.table().closed(event);
         }
     }
 }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use vmm::control::Tasks as _;
 
-use crate::rig::{Client, Rig, kind};
+use crate::rig::{Client, Rig, kind, until};
 
 /// The task that runs on vCPU 1.
 const WORKER: u64 = 2;
@@ -87,6 +87,45 @@ fn each_overflow_of_a_trapping_one_is_queued_or_merged() {
     assert_eq!(traps(&mut client), counts(1, 2, 1));
     let silent = open(&mut client, r#","period":100"#);
     assert_eq!(read(&mut client, silent)["traps"], Value::Null);
+}
+
+#[test]
+fn a_closed_event_keeps_its_place_until_its_trap_arrives() {
+    let rig = Rig::new();
+    let (mut client, core) = (rig.client(), &rig.machine.core);
+    let closes = |client: &mut Client, event| {
+        client.ok(&format!(r#"{{"do":"events-close","event":{event}}}"#));
+    };
+    // Its client hangs up with the trap on its way; of the other one, it is closed.
+    let mut leaves = rig.client();
+    open(&mut leaves, r#","period":100,"sigtrap":1"#);
+    let trapping = open(&mut client, r#","period":100,"sigtrap":2"#);
+    core.count(1, 100);
+    closes(&mut client, trapping);
+    drop(leaves);
+    until("the first client has left", || {
+        client.ok(r#"{"do":"info"}"#)["events"] == 0
+    });
+    let others: Vec<_> = (0..254)
+        .map(|_| open(&mut client, r#","disabled":true"#))
+        .collect();
+    let line = format!(r#"{{"do":"events-open","task":{WORKER},"event":"cycles"}}"#);
+    let answer = client.ask(&line);
+    assert_eq!(kind(&answer), "refused");
+    assert_eq!(
+        answer["error"]["message"],
+        "256 events are open, 2 of them closed with traps that their tasks have not taken, which is the \
+         most: close others, or wait for those tasks"
+    );
+    // A closed one without a trap gives its place back at once, the others with their traps.
+    closes(&mut client, others[0]);
+    open(&mut client, "");
+    assert_eq!(client.error(&line), "refused");
+    for data in [1, 2] {
+        assert_eq!(core.trap(1), Some(data));
+        client.ok(&line);
+        assert_eq!(client.error(&line), "refused");
+    }
 }
 
 #[test]

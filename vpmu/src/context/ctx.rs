@@ -233,6 +233,12 @@ impl Ctx {
         self.attached
     }
 
+    /// How many of the events in the lists a child would inherit.
+    pub(super) fn inheritable(&self) -> usize {
+        let inherits = |entry: &Entry| entry.attached && entry.core.attr.inherit;
+        self.iter().filter(|(_, entry)| inherits(entry)).count()
+    }
+
     /// Whether there are groups of this class.
     pub(super) fn has(&self, class: Class) -> bool {
         !self.list(class).is_empty()

@@ -50,6 +50,16 @@ pub struct TrapCounts {
     pub dropped: u64,
 }
 
+impl TrapCounts {
+    /// Traps on their way: queued, and neither sent nor dropped. A closed event stays with its context
+    /// until there are none (I15).
+    #[must_use]
+    pub const fn on_their_way(&self) -> u64 {
+        self.queued
+            .saturating_sub(self.sent.saturating_add(self.dropped))
+    }
+}
+
 /// The counts as they are kept: written under the lock of the event's context, read by anybody.
 #[derive(Debug, Default)]
 pub(super) struct TrapTally {

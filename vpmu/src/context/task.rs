@@ -77,6 +77,14 @@ impl Task {
         }
     }
 
+    /// How many of its events a child would inherit now.
+    pub fn inheritable(&self) -> usize {
+        match self.0.slot() {
+            Slot::Context(ctx) => ctx.lock().inheritable(),
+            Slot::Empty | Slot::Closed => 0,
+        }
+    }
+
     /// Whether it has exited.
     pub fn has_exited(&self) -> bool {
         self.0.published.seen() == Seen::Closed
