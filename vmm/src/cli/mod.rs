@@ -133,7 +133,8 @@ fn one_line(error: &clap::Error, args: &[&str]) -> String {
                 "ctl events ",
             ),
             (Some("ctl"), _) => (
-                "`-s SOCK` and then `info`, `cpus`, `pause`, `resume`, `stop`, `events` or `wait`",
+                "`-s SOCK` and then `info`, `cpus`, `pause`, `resume`, `stop`, `tasks`, `events`, \
+                 `stat` or `wait`",
                 "ctl ",
             ),
             _ => ("`run`, `ctl`, `doctor` or `pmu list`", ""),

@@ -39,7 +39,7 @@ impl Signals {
 
     /// Lets the signals through again: the next one does what it does by itself. Those that have come
     /// are over.
-    pub(super) fn let_through(mut self) {
+    pub(super) fn let_through(&mut self) {
         while self.take().is_some() {}
         let set: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
         // Only fails for what is no set.

@@ -82,7 +82,7 @@ const CTL: [(Status, u8, &str); 6] = [
     (
         Status::NoVm,
         3,
-        "no VM listens at the socket, or its run is over",
+        "no VM listens at the socket, or its run is over; of `stat`, before it told its last counts",
     ),
     (
         Status::Usage,

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
             counts_are_shown_when_a_signal_comes,
             all_vcpus_are_summed,
             the_end_of_the_run_has_the_last_counts,
-            a_run_that_ends_without_a_last_look_shows_what_was_read_last,
+            a_run_that_ends_without_a_last_look_is_said_to_have,
             intervals_add_up_to_the_whole,
             what_is_left_of_an_interval_is_shown,
             objects_come_one_a_line,

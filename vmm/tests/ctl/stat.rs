@@ -148,10 +148,31 @@ pub(crate) fn the_end_of_the_run_has_the_last_counts() {
 }
 
 /// A server that is killed tells nothing more.
-pub(crate) fn a_run_that_ends_without_a_last_look_shows_what_was_read_last() {
+pub(crate) fn a_run_that_ends_without_a_last_look_is_said_to_have() {
+    for (args, shown) in [
+        ("", &["                42      cycles"][..]),
+        (" -I 3600000", &[]),
+    ] {
+        let ended = killed(args);
+        assert_eq!(
+            (ended.code, &*counts(&ended.stdout)),
+            (3, shown),
+            "{ended:?}"
+        );
+        assert!(
+            ended
+                .stderr
+                .starts_with("perfvisor: The VM was gone before it told its last counts: "),
+            "{ended:?}"
+        );
+    }
+}
+
+/// What `stat` says of a VM that is killed after one look.
+fn killed(args: &str) -> Ended {
     let dir = Dir::new();
     let listener = UnixListener::bind(dir.socket()).unwrap();
-    let ended = thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             use std::io::Write as _;
             let mut keeper = listener.accept().unwrap().0;
@@ -173,9 +194,9 @@ pub(crate) fn a_run_that_ends_without_a_last_look_shows_what_was_read_last() {
             // It waits for the end now.
             assert!(line(&keeper).contains(r#""do":"wait""#));
         });
-        ctl(&dir.socket(), "stat --vcpu 0 -e cycles")
-    });
-    assert_eq!(counts(&ended.done()), ["                42      cycles"]);
+        let args = format!("stat --vcpu 0 -e cycles{args}");
+        ctl(&dir.socket(), &args)
+    })
 }
 
 pub(crate) fn intervals_add_up_to_the_whole() {

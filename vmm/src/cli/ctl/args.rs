@@ -184,7 +184,8 @@ pub(super) struct Open {
     pub(super) disabled: bool,
 
     /// Make each overflow a SIGTRAP to the task, with this number in it [default: 0]. The event ends
-    /// when the task executes another program
+    /// when the task executes another program. The guest's kernel must have a gate 28 for traps, or the
+    /// first one is its end
     #[arg(
         long,
         value_name = "DATA",

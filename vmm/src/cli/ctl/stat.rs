@@ -52,12 +52,12 @@ pub(super) fn run(args: &Args, stat: &Stat) -> Result<Status, Failure> {
     };
     let began = Instant::now();
     let mut watches = Watches::open(&mut keeper, events, stat.task, &vcpus)?;
+    watches.read(&mut reader)?;
     // From here on a signal is the way to the counts.
     let signals = Signals::block().map_err(|error| {
         let line = format!("Cannot wait for SIGINT and SIGTERM: {error}");
         Failure::new(Status::HostIo, line)
     })?;
-    watches.read(&mut reader)?;
     watches.ask_for_last_look(&mut keeper)?;
     let what = told(stat, &vcpus);
     let sources: Vec<_> = watches.sources().into_iter().map(tame).collect();
@@ -144,7 +144,7 @@ impl Session {
     fn whole(
         &mut self,
         time: Option<Duration>,
-        signals: Signals,
+        mut signals: Signals,
         head: &str,
     ) -> Result<(), Failure> {
         let end = time.map(|time| self.began + time);
@@ -152,10 +152,28 @@ impl Session {
         // Who asks twice means it.
         signals.let_through();
         self.look()?;
-        let elapsed = self.began.elapsed();
+        let read = self.watches.lost();
+        let elapsed = read.map_or_else(
+            || self.began.elapsed(),
+            |read| read.saturating_duration_since(self.began),
+        );
         let lines = self.watches.lines(None, |series| series.total());
         let lines: String = lines.iter().map(|line| self.layout.line(line)).collect();
-        write(&(head.to_owned() + &lines + &self.layout.tail(elapsed)))
+        write(&(head.to_owned() + &lines + &self.layout.tail(elapsed)))?;
+        self.complete()
+    }
+
+    /// An error if what was counted last is not in what was shown.
+    fn complete(&self) -> Result<(), Failure> {
+        let Some(read) = self.watches.lost() else {
+            return Ok(());
+        };
+        let after = read.saturating_duration_since(self.began).as_secs_f64();
+        let line = format!(
+            "The VM was gone before it told its last counts: they were read {after:.3} s after the start \
+             (-I reads them again and again)"
+        );
+        Err(Failure::new(Status::NoVm, line))
     }
 
     /// Shows each interval as it ends, and what is left of one at the end.
@@ -163,7 +181,7 @@ impl Session {
         &mut self,
         interval: Duration,
         time: Option<Duration>,
-        signals: Signals,
+        mut signals: Signals,
     ) -> Result<(), Failure> {
         let end = time.map(|time| self.began + time);
         let mut next = self.began + interval;
@@ -177,13 +195,17 @@ impl Session {
             if woken == Woken::Keeper && !over {
                 continue;
             }
+            if over {
+                // Who asks twice means it.
+                signals.let_through();
+            }
             let over = self.look()? || over;
+            self.complete()?;
             let at = self.began.elapsed();
             let lines = self.watches.lines(Some(at), |series| series.interval());
             let lines: String = lines.iter().map(|line| self.layout.line(line)).collect();
             write(&lines)?;
             if over {
-                signals.let_through();
                 return Ok(());
             }
             // One that was missed is not made up for.

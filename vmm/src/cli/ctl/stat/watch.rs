@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The events that are counted, and the two ways to their counts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::super::Failure;
 use super::super::link::{Link, Unheard};
@@ -15,8 +15,12 @@ use crate::control::{
 pub(super) struct Watches {
     /// In the order in which they were asked for.
     of: Vec<Watch>,
-    /// The run's end has told the last counts.
+    /// The run is over.
     over: bool,
+    /// When all were read last, beside the last look.
+    read: Option<Instant>,
+    /// The run was over before its end had told the last counts.
+    lost: bool,
 }
 
 /// An event, on all that it is counted on.
@@ -48,7 +52,12 @@ impl Watches {
                 series: Series::default(),
             });
         }
-        Ok(Self { of, over: false })
+        Ok(Self {
+            of,
+            over: false,
+            read: None,
+            lost: false,
+        })
     }
 
     /// All numbers, in order.
@@ -68,6 +77,7 @@ impl Watches {
             let read: EventRead = link.ask(Verb::EventsRead { event })?;
             self.tell(at, nth, read);
         }
+        self.read = Some(Instant::now());
         Ok(())
     }
 
@@ -96,7 +106,7 @@ impl Watches {
         let limit = link.limit(&Verb::Info);
         let waited = match link.answer(limit) {
             Ok(answer) => answer.read_as::<Reached>(),
-            Err(Unheard::Gone(_)) => return Ok(self.end()),
+            Err(Unheard::Gone(_)) => return Ok(self.lose()),
             Err(unheard) => return Err(unheard.into()),
         };
         // A day has passed: once more.
@@ -111,10 +121,10 @@ impl Watches {
             match link.answer(limit) {
                 Ok(answer) => match answer.read_as::<EventRead>() {
                     Ok(read) => self.tell(at, nth, read),
-                    Err(refusal) if is_end(&refusal) => return Ok(self.end()),
+                    Err(refusal) if is_end(&refusal) => return Ok(self.lose()),
                     Err(refusal) => return Err(Unheard::Refused(refusal).into()),
                 },
-                Err(Unheard::Gone(_)) => return Ok(self.end()),
+                Err(Unheard::Gone(_)) => return Ok(self.lose()),
                 Err(unheard) => return Err(unheard.into()),
             }
         }
@@ -125,15 +135,25 @@ impl Watches {
         Ok(self.end())
     }
 
-    /// Whatever was read last stays.
     const fn end(&mut self) -> bool {
         self.over = true;
         true
     }
 
-    /// Whether the run's end has told the last counts.
+    /// Whatever was read last stays.
+    const fn lose(&mut self) -> bool {
+        self.lost = true;
+        self.end()
+    }
+
+    /// Whether the run is over.
     pub(super) const fn are_over(&self) -> bool {
         self.over
+    }
+
+    /// When all were read last, if the run's end did not tell the last counts.
+    pub(super) fn lost(&self) -> Option<Instant> {
+        self.read.filter(|_| self.lost)
     }
 
     /// Where counts come from, each source once.
