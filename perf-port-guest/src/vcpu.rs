@@ -167,7 +167,7 @@ impl<'p, R: Registers> VcpuPort<'p, R> {
     /// The vCPU switches from `prev` to `next`: says so in the page and, if the host asks for that,
     /// by a command (U1). Returns whether it was announced, that is, whether there was an exit.
     ///
-    /// After an error the page says `next` and the host believes what it did before.
+    /// After an error the page says `next`; the host believes what it did before, or what the page says.
     ///
     /// # Errors
     /// [`Errno::Busy`] if `next` runs elsewhere, [`Errno::NoSuchTask`], [`Errno::Invalid`] if `prev`
@@ -194,11 +194,12 @@ impl<'p, R: Registers> VcpuPort<'p, R> {
         self.call(&Command::Migrate { task, vcpu }).map(drop)
     }
 
-    /// A blocked task is queued on `vcpu`. To be said while the page [asks for it](Page::announces)
-    /// only.
+    /// A blocked task is queued on `vcpu`; one that the host does not know to be blocked waits there from
+    /// now on. To be said while the page [asks for it](Page::announces) only.
     ///
     /// # Errors
-    /// [`Errno::Invalid`] if it is not blocked, [`Errno::NoSuchTask`], [`Errno::NoSuchVcpu`].
+    /// [`Errno::Busy`] if it runs, [`Errno::NoSuchTask`], [`Errno::NoSuchVcpu`], [`Errno::Invalid`] if
+    /// somebody else woke it at the same time.
     pub fn wake(&self, task: Id, vcpu: u32) -> Result<(), Errno> {
         self.call(&Command::Wake { task, vcpu }).map(drop)
     }

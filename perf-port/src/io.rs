@@ -16,7 +16,8 @@ pub const PAGE: u16 = 0;
 /// Offset of COMMAND. Written, whatever the value: runs the command in this vCPU's page, and is done
 /// when the OUT returns. Read: the errno of the last write to PAGE or COMMAND on this vCPU that could
 /// not even look at a page: 0, [`NoSuchDevice`](crate::Errno::NoSuchDevice) without a page,
-/// [`Fault`](crate::Errno::Fault) where no RAM is.
+/// [`Fault`](crate::Errno::Fault) where no RAM is, [`TryAgain`](crate::Errno::TryAgain) of a PAGE that
+/// was one call too many, and left the page as it was.
 pub const COMMAND: u16 = 4;
 
 /// The frame of the tick page, unless CPUID says another. Reads give 0; each naturally aligned store

@@ -204,6 +204,12 @@ fn events_open(keys: &mut Keys) -> Result<Verb, Wrong> {
     if open.limit.is_some() && open.period.is_none() {
         return Err("\"limit\" of events-open needs a \"period\": it counts overflows".to_owned());
     }
+    if open.limit.is_some() && open.inherit {
+        return Err(
+            "\"limit\" of events-open is for one event: leave out \"inherit\", which makes more of it"
+                .to_owned(),
+        );
+    }
     if open.limit.is_some() && open.disabled {
         return Err(
             "\"limit\" of events-open enables the event: leave out \"disabled\", or give the limit \

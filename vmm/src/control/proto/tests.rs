@@ -125,6 +125,10 @@ fn an_error_names_the_key_and_the_way_out() {
             r#""inherit" of events-open needs a "task": a vCPU has neither signals nor children"#,
         ),
         (
+            r#"{"do":"events-open","task":1,"event":"cycles","period":1,"limit":1,"inherit":true}"#,
+            r#""limit" of events-open is for one event: leave out "inherit", which makes more of it"#,
+        ),
+        (
             r#"{"do":"events-open","task":1,"event":"cycles","sigtrap":0}"#,
             r#""sigtrap" of events-open needs a "period": overflows trap"#,
         ),
@@ -338,17 +342,20 @@ fn open() -> impl Strategy<Value = OpenEvent> {
     ];
     let flags = any::<[bool; 4]>();
     (target, any::<String>(), sampling, sigtrap, flags).prop_map(
-        |((vcpu, task), event, sampling, sigtrap, [pinned, disabled, keep, inherit])| OpenEvent {
-            vcpu,
-            task,
-            period: sampling.map(|(period, _)| period),
-            limit: sampling.and_then(|(_, limit)| limit),
-            pinned,
-            disabled: disabled && sampling.and_then(|(_, limit)| limit).is_none(),
-            keep,
-            sigtrap: sigtrap.filter(|_| sampling.is_some() && task.is_some()),
-            inherit: inherit && task.is_some(),
-            ..OpenEvent::counting(0, event)
+        |((vcpu, task), event, sampling, sigtrap, [pinned, disabled, keep, inherit])| {
+            let limit = sampling.and_then(|(_, limit)| limit);
+            OpenEvent {
+                vcpu,
+                task,
+                period: sampling.map(|(period, _)| period),
+                limit,
+                pinned,
+                disabled: disabled && limit.is_none(),
+                keep,
+                sigtrap: sigtrap.filter(|_| sampling.is_some() && task.is_some()),
+                inherit: inherit && task.is_some() && limit.is_none(),
+                ..OpenEvent::counting(0, event)
+            }
         },
     )
 }
