@@ -177,7 +177,7 @@ impl<C: Clock, O: PerfObserver> PortVcpu<C, O> {
         let traps = status.traps;
         let pending = if event.attr().inherit {
             // Those of the whole family, which nobody looks at one by one.
-            traps.queued.saturating_sub(traps.sent + traps.dropped)
+            traps.on_their_way()
         } else {
             u64::from(status.pending)
         };

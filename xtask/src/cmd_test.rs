@@ -118,8 +118,7 @@ fn guests(place: Place, nightly: bool) -> Result<Outcome> {
     } else {
         NonZero::<u32>::MIN
     };
-    // At night as long as the kernel itself chooses. By day less: it resets vCPUs all the time, which
-    // the lab's emulator does not always survive.
+    // At night as long as the kernel itself chooses. By day less: it takes longer than all others.
     let how = cmd_guest::How {
         seconds: if nightly {
             None

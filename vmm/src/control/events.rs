@@ -138,8 +138,7 @@ impl<C: Clock, O: PerfObserver, F: Fn() -> K, K: Caller> Events<C, O, F> {
         let Some(tasks) = &self.tasks else {
             let message = "This VM has no perf port, by which the guest tells of its tasks: run it \
                            without --perf-port none";
-            return Err(Refusal::new(ErrorKind::NoSuchTask, message)
-                .errno(PerfError::NoSuchTask.errno_name()));
+            return Err(no_such_task(message));
         };
         tasks.task(id).ok_or_else(|| no_task(id))
     }
@@ -377,7 +376,12 @@ const fn traps(status: &Status) -> EventTraps {
 }
 
 fn no_task(task: u64) -> Refusal {
-    let message = format!("The guest has no task {task}: tasks tells which there are");
+    no_such_task(format!(
+        "The guest has no task {task}: tasks tells which there are"
+    ))
+}
+
+fn no_such_task(message: impl Into<String>) -> Refusal {
     Refusal::new(ErrorKind::NoSuchTask, message).errno(PerfError::NoSuchTask.errno_name())
 }
 
